@@ -28,8 +28,8 @@ def where_to_look(run_id: str) -> str:
 
 def command_for(run_id: str, environment: Mapping[str, str], through_pythonpath: bool) -> str:
     """Put the command together for a POSIX shell."""
-    # Given for one command only (`HEADRACE_HOME=x python3 ...`), they are gone at the next prompt: repeat them,
-    # but not one that may hold a password.
+    # Given for one command only (`HEADRACE_HOME=x python3 ...`), settings are gone at the next prompt. Repeat
+    # them, but none that may hold a password.
     settings = {name: environment[name] for name in SETTINGS if environment.get(name)}
     if "@" in settings.get("HEADRACE_DATABASE_URL", ""):
         del settings["HEADRACE_DATABASE_URL"]
