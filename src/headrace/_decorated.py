@@ -1,0 +1,197 @@
+"""What flows and tasks have in common as objects: a function, its options, its name, its compiled life. Runs nothing itself."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Literal, TypeVar
+
+from headrace._engine.life import call_life, drive
+from headrace._engine.spec import Spec
+from headrace._engine.streams import stepwise, stream_life
+from headrace._model.naming import checked
+from headrace._model.options import HOOKS, FlowOptions, TaskOptions, retry_policy, settle
+from headrace._runtime import host_for
+from headrace.errors import OptionError, OptionTypeError, ReservedArgumentError, short
+
+H = TypeVar("H", bound=Callable[..., Any])
+RESERVED = ("return_state", "wait_for")
+
+
+class Decorated:
+    """A decorated function; the part of Flow and Task that is the same."""
+
+    kind: Literal["flow", "task"]
+
+    def __init__(self, fn: Any, given: Mapping[str, Any]) -> None:
+        self.binds: Literal["instance", "class", "nothing"] = "instance"
+        if isinstance(fn, staticmethod | classmethod):
+            self.binds = "nothing" if isinstance(fn, staticmethod) else "class"
+            fn = fn.__func__
+        if isinstance(fn, Decorated):
+            raise OptionTypeError(
+                f"{short(fn)} is a {fn.kind} already and cannot be made a {self.kind} as well. "
+                f"Decorate its function ({fn.name}.fn), or change its options with .with_options(...)."
+            )
+        if not callable(fn):
+            raise OptionTypeError(f"@{self.kind} decorates something that can be called, not {short(fn)} ({type(fn).__name__}).")
+        self.fn = fn
+        self.given = dict(given)
+        self.arguments: tuple[Any, ...] = ()
+        functools.update_wrapper(self, fn, updated=())
+        self.spec = self.specify()
+        self.compile()
+
+    def specify(self) -> Spec:
+        """Check the options and make the spec."""
+        fn, kind = self.fn, self.kind
+        called = function_name(fn)
+        owner = f"{kind} {called!r}"
+        settled = settle(TaskOptions if kind == "task" else FlowOptions, owner, self.given)
+        name = settled.get("name") or checked(kind, called.replace("_", "-") if kind == "flow" else called)
+        target = call_target(fn)
+        is_generator = inspect.isgeneratorfunction(target)
+        is_async_generator = inspect.isasyncgenfunction(target)
+        spec = Spec(
+            kind=kind,
+            name=name,
+            fn=fn,
+            public=self,
+            is_async=is_async_generator or inspect.iscoroutinefunction(target),
+            shape="generator" if is_generator or is_async_generator else "call",
+            policy=retry_policy(owner, settled),
+            timeout=settled.get("timeout_seconds"),
+            options=settled,
+            tags=settled.get("tags", frozenset()),
+            version=settled.get("version"),
+        )
+        for hook in HOOKS:
+            spec.hooks[hook].extend(settled.get(hook, ()))
+        self.refuse_reserved(spec)
+        return spec
+
+    def refuse_reserved(self, spec: Spec) -> None:
+        """
+        See that no parameter has a name that calls take for themselves.
+
+        Raises:
+            ReservedArgumentError: One has.
+        """
+        try:
+            parameters = spec.signature.parameters
+        except (TypeError, ValueError):
+            return  # a builtin that does not tell its signature
+        for reserved in RESERVED:
+            if reserved in parameters:
+                raise ReservedArgumentError(spec.kind, spec.name, reserved)
+
+    def compile(self) -> None:
+        """Compile the life of a call; again when a hook comes that no step was made for."""
+        host = host_for(self.spec.is_async)
+        self.life: Callable[..., Any] = (call_life if self.spec.shape == "call" else stream_life)(self.spec, host)
+        self.drives = self.spec.shape == "call" and not self.spec.is_async
+        self.streams = self.spec.shape == "generator"
+
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Begin a call that has `wait_for` or `return_state` among its keywords, or is a generator's."""
+        kwargs = dict(kwargs)
+        wait_for = kwargs.pop("wait_for", None)
+        return_state = kwargs.pop("return_state", False)
+        if not self.streams:
+            life = self.life(args, kwargs, wait_for, return_state)
+            return life if self.spec.is_async else drive(life)
+        if return_state:
+            raise OptionError(f"{self.kind} {self.name!r} is a generator: it yields items and has no state to return. Leave out return_state.")
+        if self.spec.is_async:
+            return self.life(args, kwargs, wait_for)
+        returned: list[Any] = []
+        stream: Generator[Any, Any, Any] = stepwise(self.life(args, kwargs, wait_for, returned), returned, drive)
+        return stream
+
+    def bound_to(self, instance: Any, owner: Any) -> Any:
+        """
+        Give this object with its first argument filled in, as attribute access on an instance or class does.
+
+        A copy for each access: two threads that call a method on two instances never meet.
+        """
+        first = owner if self.binds == "class" else instance
+        if self.binds == "nothing" or first is None:
+            return self
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
+        bound.arguments = (first,)
+        return bound
+
+    def add_hook(self, option: str, hook: H) -> H:
+        """Add *hook*; what the decorators such as `on_failure` do. Gives *hook* back."""
+        if not callable(hook):
+            raise OptionTypeError(f"{option} of {self.kind} {self.name!r} takes something that can be called, not {short(hook)}.")
+        self.spec.hooks[option].append(hook)
+        if option == "on_running":
+            self.compile()
+        return hook
+
+    def with_given(self, changes: Mapping[str, Any]) -> Any:
+        """Give a copy with *changes* to its options; what is not named stays, None goes back to the default."""
+        hooks = {option: list(hooks) for option, hooks in self.spec.hooks.items() if hooks}
+        fn = {"instance": self.fn, "class": classmethod(self.fn), "nothing": staticmethod(self.fn)}[self.binds]
+        changed = type(self)(fn, {**self.given, **hooks, **changes})
+        changed.arguments = self.arguments
+        return changed
+
+    @property
+    def name(self) -> str:
+        """The name it is known by."""
+        return self.spec.name
+
+    @property
+    def description(self) -> str | None:
+        """The description given, else the function's docstring without its indentation."""
+        given: str | None = self.spec.options.get("description")
+        return given if given is not None else inspect.getdoc(self.fn)
+
+    @property
+    def version(self) -> str | None:
+        """The version given."""
+        return self.spec.version
+
+    @property
+    def isasync(self) -> bool:
+        """Whether calls are awaited (or iterated with `async for`)."""
+        return self.spec.is_async
+
+    @property
+    def isgenerator(self) -> bool:
+        """Whether calls yield items."""
+        return self.streams
+
+    @property
+    def retries(self) -> int:
+        """How often a failed run is tried again."""
+        return 0 if self.spec.policy is None else self.spec.policy.retries
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long an attempt may take, in seconds."""
+        return self.spec.timeout
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name!r}>"
+
+
+def function_name(fn: Callable[..., Any]) -> str:
+    """Give the name of *fn*: its own, that of what a partial fills in, or that of its class."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return "unknown-lambda" if name == "<lambda>" else str(name)
+
+
+def call_target(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the function that tells whether calling *fn* gives a coroutine or a generator."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.isroutine(fn) or inspect.isclass(fn):
+        return fn
+    return type(fn).__call__  # type: ignore[no-any-return, operator]

@@ -1,0 +1,129 @@
+"""Beginnings: how a call becomes a run, and what its arguments go through before the body sees them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from headrace._engine import lines
+from headrace._engine.coercion import coerced
+from headrace._engine.context import current_run, current_tags
+from headrace._engine.inputs import bind, check_upstream, named, recorded, resolve_arguments, resolved, spread, watch
+from headrace._engine.runs import FlowRunning, Run, Scope, TaskRunning
+from headrace._engine.spec import Spec
+from headrace._ports import Host
+from headrace.errors import RunNameError, short
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Begin = Callable[[Spec, Host], Run]
+Prepare = Callable[[Run, tuple[Any, ...], dict[str, Any], Any], Arguments]
+
+
+def begin_task(spec: Spec, host: Host) -> Run:
+    """Make the run of a task's call: within the run that calls, or as a root of its own."""
+    parent = current_run.get()
+    tags = current_tags.get()
+    tags = spec.tags | tags if tags else spec.tags
+    if parent is None:
+        journal = host.open()
+        scope = Scope(journal, journal.draw(), journal.level, flow=False)
+        run = TaskRunning(spec, scope, None, 0, tags)
+        run.settles = True
+        if journal.observer is not None:
+            scope.trace = journal.observer.open(run)
+        return run
+    scope = parent.scope
+    run = TaskRunning(spec, scope, parent, next(scope.counter), tags)
+    if scope.attempt != 1:
+        run.flow_attempt = scope.attempt
+    if scope.level == "strict":
+        run.settles = True
+    return run
+
+
+def begin_flow(spec: Spec, host: Host) -> Run:
+    """Make the run of a flow's call, with a scope of its own; a subflow keeps its parent's durability and trace."""
+    parent = current_run.get()
+    journal = host.open() if parent is None else parent.scope.journal
+    level = spec.options.get("durability") or ("strict" if spec.options.get("durable") else None)
+    level = level or (journal.level if parent is None else parent.scope.level)
+    scope = Scope(journal, journal.draw(), level, flow=True)
+    run = FlowRunning(spec, scope, parent, 0, current_tags.get())
+    run.settles = parent is None or level == "strict"
+    if journal.observer is not None:
+        scope.trace = journal.observer.open(run)
+    return run
+
+
+def preparation(spec: Spec) -> Prepare | None:
+    """Give what the arguments of *spec*'s calls go through; None where a task uses nothing of it."""
+    if spec.kind == "flow":
+        return flow_arguments
+    return task_arguments if spec.run_name is not None else None
+
+
+def plain_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Arguments:
+    """Wait for upstream states, and put results where arguments are states."""
+    if wait_for is not None:
+        check_upstream(run, wait_for)
+    return resolve_arguments(run, args, kwargs) if watch.states else (args, kwargs)
+
+
+def task_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Arguments:
+    """Do what `plain_arguments` does, and name the run by its template."""
+    args, kwargs = plain_arguments(run, args, kwargs, wait_for)
+    run.given_name = run_name(run.spec, named(run.spec, args, kwargs))
+    return args, kwargs
+
+
+def flow_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Arguments:
+    """Bind, resolve, record and, unless switched off, validate a flow's parameters; name the run and say it begins."""
+    spec = run.spec
+    parameters = bind(spec, args, kwargs)
+    if wait_for is not None:
+        check_upstream(run, wait_for)
+    if watch.states:
+        parameters = {name: resolved(run, value) for name, value in parameters.items()}
+    known = named(spec, *spread(spec, parameters))
+    run.parameters = recorded(known)
+    if spec.run_name is not None:
+        run.given_name = run_name(spec, known)
+    lines.created(run)
+    if spec.options.get("validate_parameters", True):
+        parameters = coerced(spec, parameters)
+    return spread(spec, parameters)
+
+
+def run_name(spec: Spec, parameters: dict[str, Any]) -> str:
+    """
+    Give the run's name from the user's template or callable.
+
+    Raises:
+        RunNameError: It failed, or gave something that is no string.
+    """
+    wanted = spec.run_name
+    option = f"{spec.kind}_run_name"
+    try:
+        if isinstance(wanted, str):
+            return wanted.format(**parameters)
+        value = wanted(parameters) if takes_parameters(wanted) else wanted()
+    except Exception as error:
+        raise RunNameError(
+            f"The {option} {short(wanted)} of {spec.kind} {spec.name!r} failed with {type(error).__name__}: {error}. "
+            f"It can use the parameters {', '.join(parameters) or '(there are none)'}."
+        ) from error
+    if not isinstance(value, str):
+        raise RunNameError(f"The {option} of {spec.kind} {spec.name!r} gave {short(value)}; it must give a string.")
+    return value
+
+
+def takes_parameters(function: Callable[..., Any]) -> bool:
+    """Tell whether *function* wants the parameters handed to it: whether it has a place for one argument."""
+    try:
+        return any(
+            parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.VAR_POSITIONAL}
+            for parameter in inspect.signature(function).parameters.values()
+        )
+    except ValueError:
+        return False

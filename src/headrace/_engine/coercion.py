@@ -1,0 +1,109 @@
+"""
+Coercion: flow parameters made to fit their annotations. Tasks' parameters never come here.
+
+Lax for standard types, through cattrs; pydantic models by their own validator; everything else is left alone. A value
+that already is what its annotation says is handed on as the same object, and cattrs is imported only when one is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Final
+
+from headrace._engine.spec import Spec
+from headrace.errors import ParameterTypeError, short
+
+Convert = Callable[[Any], Any]
+UNTOUCHED: Final = (Any, inspect.Parameter.empty, object, None)
+
+
+def coerced(spec: Spec, parameters: dict[str, Any]) -> dict[str, Any]:
+    """
+    Give *parameters* made to fit the annotations of *spec*'s function.
+
+    Raises:
+        ParameterTypeError: Some do not fit; names each with the reason.
+    """
+    problems: list[tuple[str, str]] = []
+    result: dict[str, Any] = {}
+    kinds = annotations(spec.fn)
+    signature = spec.signature.parameters
+    for name, value in parameters.items():
+        kind = kinds.get(name, Any)
+        kind = {inspect.Parameter.VAR_POSITIONAL: tuple[kind, ...], inspect.Parameter.VAR_KEYWORD: dict[str, kind]}.get(  # type: ignore[valid-type]
+            signature[name].kind, kind
+        )
+        try:
+            result[name] = fit(value, kind)
+        except Exception as error:
+            problems.append((name, reason(error, value, kind)))
+    if problems:
+        raise ParameterTypeError(spec.name, problems)
+    return result
+
+
+def fit(value: Any, kind: Any) -> Any:
+    """Give *value* as *kind*; the same object where it already is one."""
+    if kind in UNTOUCHED or type(value) is kind or unknown(kind):
+        return value
+    return structure(value, kind)
+
+
+def unknown(kind: Any) -> bool:
+    """Tell whether *kind* says nothing that could be checked: type variables, names that could not be resolved."""
+    return isinstance(kind, str | typing.TypeVar | typing.ForwardRef)
+
+
+@functools.cache
+def _annotations(fn: Callable[..., Any]) -> dict[str, Any]:
+    target = fn if hasattr(fn, "__annotations__") else getattr(type(fn), "__call__", fn)  # noqa: B004
+    target = inspect.unwrap(target)
+    try:
+        return typing.get_type_hints(target)
+    except Exception:
+        # One name that cannot be resolved (imported for checkers only) must not leave the others unchecked.
+        space = getattr(target, "__globals__", {})
+        found: dict[str, Any] = {}
+        for name, kind in getattr(target, "__annotations__", {}).items():
+            try:
+                found[name] = eval(kind, space) if isinstance(kind, str) else kind  # noqa: S307 - the user's own annotation
+            except Exception:
+                found[name] = Any
+        return found
+
+
+def annotations(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Give the annotations of *fn*'s parameters, resolved as far as they can be."""
+    try:
+        return _annotations(fn)
+    except TypeError:
+        return {}
+
+
+def structure(value: Any, kind: Any) -> Any:
+    """Give *value* as *kind* by the converter's rules."""
+    from headrace._engine.converter import converter  # noqa: PLC0415 - cattrs costs 100 ms to import
+
+    return converter().structure(value, kind)
+
+
+def reason(error: Exception, value: Any, kind: Any) -> str:
+    """Say in one line why *value* is no *kind*."""
+    wanted = getattr(kind, "__name__", None) if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
+    details = leaf(error)
+    if "pydantic_core" in sys.modules and type(details).__name__ == "ValidationError" and hasattr(details, "errors"):
+        said = "; ".join(f"{'.'.join(map(str, item['loc'])) or wanted}: {item['msg']}" for item in details.errors())
+        return said
+    return f"{short(value)} is not a valid {wanted}: {details}"
+
+
+def leaf(error: BaseException) -> Any:
+    """Give the first ordinary exception inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,155 @@
+"""The converter: cattrs with our rules for plain types. Imported only when a parameter needs it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import functools
+import pathlib
+import types
+import typing
+import uuid
+from typing import Any
+
+from cattrs import Converter
+
+
+@functools.cache
+def converter() -> Converter:
+    """Make the converter, once."""
+    made = Converter()
+    made.register_structure_hook(bool, boolean)
+    made.register_structure_hook(int, integer)
+    made.register_structure_hook(float, number)
+    made.register_structure_hook(str, string)
+    made.register_structure_hook(bytes, octets)
+    for kind in (dt.datetime, dt.date, dt.time):
+        made.register_structure_hook(kind, from_iso)
+    made.register_structure_hook(dt.timedelta, duration)
+    for kind in (uuid.UUID, decimal.Decimal, pathlib.Path):
+        made.register_structure_hook(kind, from_text)
+    made.register_structure_hook_func(is_pydantic, validated)
+    made.register_structure_hook_func(is_opaque, instance)
+    made.register_structure_hook_func(is_mixed_union, lambda value, kind: first_that_fits(made, value, kind))
+    return made
+
+
+def boolean(value: Any, _: Any) -> bool:
+    """Take True and False, 1 and 0, and the words people write for them."""
+    if isinstance(value, bool) or value in (0, 1):
+        return bool(value)
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in {"true", "yes", "on", "1", "t", "y"}:
+            return True
+        if word in {"false", "no", "off", "0", "f", "n"}:
+            return False
+    raise ValueError("write true or false")
+
+
+def integer(value: Any, _: Any) -> int:
+    """Take whole numbers, also as text or as a float without a fraction."""
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("it has a fraction")
+    if isinstance(value, int | float | str) or hasattr(value, "__index__"):
+        return int(value)
+    raise ValueError("write a whole number")
+
+
+def number(value: Any, _: Any) -> float:
+    """Take numbers, also as text."""
+    if isinstance(value, int | float | str) or hasattr(value, "__float__"):
+        return float(value)
+    raise ValueError("write a number")
+
+
+def string(value: Any, _: Any) -> str:
+    """Take text; a number is not made into one."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"it is {type(value).__name__}, not text")
+
+
+def octets(value: Any, _: Any) -> bytes:
+    """Take bytes, or text as UTF-8."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise ValueError(f"it is {type(value).__name__}, not bytes")
+
+
+def from_iso(value: Any, kind: Any) -> Any:
+    """Take a moment, date or time, also in ISO 8601."""
+    if kind is dt.date and isinstance(value, dt.datetime):
+        return value.date()
+    if isinstance(value, kind):
+        return value
+    if kind is dt.datetime and isinstance(value, int | float) and not isinstance(value, bool):
+        return dt.datetime.fromtimestamp(value, dt.UTC)
+    if isinstance(value, str):
+        return kind.fromisoformat(value)
+    raise ValueError(f"write it as ISO 8601 text, such as {kind.max.isoformat()[:10]}")
+
+
+def duration(value: Any, _: Any) -> dt.timedelta:
+    """Take a duration, also as a number of seconds."""
+    if isinstance(value, dt.timedelta):
+        return value
+    return dt.timedelta(seconds=number(value, float))
+
+
+def from_text(value: Any, kind: Any) -> Any:
+    """Take a UUID, a Decimal or a Path, also as text."""
+    return value if isinstance(value, kind) else kind(str(value) if isinstance(value, int | float) else value)
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Tell whether *kind* is a pydantic model; asks for its validator, so pydantic is never imported here."""
+    return isinstance(kind, type) and hasattr(kind, "model_validate") and hasattr(kind, "__pydantic_validator__")
+
+
+def validated(value: Any, kind: Any) -> Any:
+    """Let a pydantic model validate."""
+    return kind.model_validate(value)
+
+
+def is_opaque(kind: Any) -> bool:
+    """Tell whether *kind* is a class that only its own instances fit: no standard, attrs, dataclass or typed form."""
+    if not isinstance(kind, type) or isinstance(kind, types.GenericAlias) or is_pydantic(kind):
+        return False
+    if kind.__module__ in {"builtins", "collections", "collections.abc", "enum", "datetime", "pathlib", "uuid", "decimal", "typing"}:
+        return False
+    known = ("__attrs_attrs__", "__dataclass_fields__", "__members__", "__supertype__", "_fields", "__required_keys__")
+    return not any(hasattr(kind, mark) for mark in known) and not issubclass(kind, pathlib.Path)
+
+
+def instance(value: Any, kind: Any) -> Any:
+    """Take instances only."""
+    if getattr(kind, "_is_protocol", False) or isinstance(value, kind):
+        return value
+    raise ValueError(f"it is {type(value).__name__}")
+
+
+def is_mixed_union(kind: Any) -> bool:
+    """Tell whether *kind* is a union of more than one type and None."""
+    is_union = typing.get_origin(kind) in {typing.Union, types.UnionType}
+    return is_union and len([part for part in typing.get_args(kind) if part is not type(None)]) > 1
+
+
+def first_that_fits(made: Converter, value: Any, kind: Any) -> Any:
+    """Take a value that already is one of the union's types as it is; else the first type it can be made into."""
+    parts = typing.get_args(kind)
+    if type(value) in parts:
+        return value
+    problems: list[str] = []
+    for part in parts:
+        if part is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return made.structure(value, part)
+        except Exception as error:
+            problems.append(str(error))
+    raise ValueError("; ".join(problems))

@@ -1,0 +1,218 @@
+"""Inputs: the arguments of a call, as the body gets them and as the record keeps them. Coercion lives next door."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
+from headrace._model.states import State
+from headrace.errors import MissingResult, OptionTypeError, ParameterBindError, UpstreamTaskError, short
+
+HERE: Final = __file__.rpartition("_engine")[0]
+RECORDED_TEXT: Final = 1_000
+RECORDED_ITEMS: Final = 100
+RECORDED_TOTAL: Final = 20_000
+INT64: Final = 1 << 63
+
+
+class Watch:
+    """Whether any state was ever handed to the user; until then no argument can hold one, and none is looked at."""
+
+    states = False
+
+
+watch: Final = Watch()
+
+# Types that hold no state and are not looked into; everything else that is a container is.
+FLAT: Final = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray})
+
+
+def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Give the arguments by parameter name, defaults included.
+
+    Raises:
+        ParameterBindError: They do not fit the signature.
+    """
+    try:
+        bound = spec.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ParameterBindError(spec.kind, spec.name, str(error), str(spec.signature)) from None
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def spread(spec: Spec, parameters: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give *parameters* back as positional and keyword arguments."""
+    bound = inspect.BoundArguments(spec.signature, dict(parameters))  # type: ignore[arg-type]
+    return bound.args, bound.kwargs
+
+
+def named(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Give the arguments by the names that templates and hooks know: without self, with the items of **kwargs."""
+    parameters = bind(spec, args, kwargs)
+    for index, parameter in enumerate(spec.signature.parameters.values()):
+        if index < spec.bound:
+            parameters.pop(parameter.name, None)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            parameters |= parameters.pop(parameter.name)
+    return parameters
+
+
+def explained(spec: Spec, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exception:
+    """
+    Give a TypeError that came of arguments which do not fit as the ParameterBindError it is; others as they are.
+
+    Looked at after the fact, because binding each call first would cost 3 us. Only a TypeError whose traceback ends
+    in our own code can be one: the body was never entered.
+    """
+    if type(error) is not TypeError or entered(error.__traceback__):
+        return error
+    try:
+        bind(spec, args, kwargs)
+    except ParameterBindError as misfit:
+        return misfit.with_traceback(None)
+    return error
+
+
+def entered(trace: TracebackType | None) -> bool:
+    """Tell whether *trace* reaches code that is not ours."""
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(HERE):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def own_frames(error: BaseException) -> TracebackType | None:
+    """Give the traceback of *error* from the first frame that is the user's on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(HERE):
+        trace = trace.tb_next
+    return trace
+
+
+# -- states among the arguments -----------------------------------------------------------------------------
+
+
+def check_upstream(run: Run, wait_for: Any) -> None:
+    """
+    See that every state in *wait_for* is a completed one; values that are no states count as there.
+
+    Raises:
+        UpstreamTaskError: One is not.
+        OptionTypeError: *wait_for* is no iterable.
+    """
+    if isinstance(wait_for, State):
+        wait_for = [wait_for]
+    if isinstance(wait_for, str | bytes) or not isinstance(wait_for, Iterable):
+        raise OptionTypeError(f"wait_for takes a list of states, not {short(wait_for)}.")
+    for item in wait_for:
+        if isinstance(item, State):
+            upstream_value(run, item, failing_counts=True)
+
+
+def upstream_value(run: Run, state: State[Any], *, failing_counts: bool = True) -> Any:
+    """
+    Give the value of *state*, which *run* was handed as an argument.
+
+    Raises:
+        UpstreamTaskError: It did not complete; caused by its exception.
+    """
+    if state.is_completed():
+        try:
+            return state.result()
+        except MissingResult:
+            if failing_counts:
+                raise
+            return None
+    upstream = state.task_run_id or state.flow_run_id or state.name
+    error = UpstreamTaskError(run.label, upstream, state)
+    if state.is_final():
+        raise error from state.result(raise_on_failure=False)
+    raise error
+
+
+def resolved(run: Run, value: Any, depth: int = 0) -> Any:
+    """
+    Give *value* with the states in it replaced by their results; itself where there are none.
+
+    Looks into lists, tuples, sets and dicts, but only where they hold something that could be or hold a state: the types
+    of a list's items are gathered in C first, so a million numbers cost some milliseconds and are not copied.
+    """
+    kind = type(value)
+    if kind in FLAT or depth > 8:
+        return value
+    if isinstance(value, State):
+        return upstream_value(run, value)
+    if kind is dict:
+        if FLAT.issuperset(map(type, value.values())):
+            return value
+        changed = {key: resolved(run, item, depth + 1) for key, item in value.items()}
+        return changed if any(changed[key] is not item for key, item in value.items()) else value
+    if kind in {list, tuple, set, frozenset}:
+        if FLAT.issuperset(map(type, value)):
+            return value
+        items = [resolved(run, item, depth + 1) for item in value]
+        return kind(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def resolve_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give the arguments with the states in them replaced by their results."""
+    return tuple(resolved(run, value) for value in args), {name: resolved(run, value) for name, value in kwargs.items()}
+
+
+# -- the record ---------------------------------------------------------------------------------------------
+
+
+def recorded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Give *parameters* as the record keeps them: values of JSON, bounded in size.
+
+    Texts beyond 1,000 characters and containers beyond 100 items are cut and say so; what has no JSON form is its repr.
+    """
+    budget = [RECORDED_TOTAL]
+    return {name: preview(value, budget) for name, value in parameters.items()}
+
+
+def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
+    """Give a bounded JSON form of *value*, taking what it costs from *budget*."""
+    if value is None or isinstance(value, bool):
+        return value
+    if budget[0] <= 0 or depth > 6:
+        return "…"
+    if type(value) is int:
+        budget[0] -= 8
+        return value if -INT64 <= value < INT64 else bounded(str(value) if abs(value) < 10**1000 else "<a huge int>", budget)
+    if type(value) is float:
+        budget[0] -= 8
+        return value
+    if isinstance(value, str):
+        return bounded(str(value), budget)
+    if isinstance(value, Mapping):
+        kept = {str(key)[:200]: preview(item, budget, depth + 1) for key, item in first(value.items())}
+        if len(value) > RECORDED_ITEMS:
+            kept["…"] = f"cut: {len(value):,} items"
+        return kept
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [preview(item, budget, depth + 1) for item in first(value)]
+        return [*items, f"… (cut: {len(value):,} items)"] if len(value) > RECORDED_ITEMS else items
+    return bounded(short(value, RECORDED_TEXT), budget)
+
+
+def first(items: Iterable[Any]) -> Iterable[Any]:
+    """Give as many of *items* as the record keeps."""
+    return (item for item, _ in zip(items, range(RECORDED_ITEMS), strict=False))
+
+
+def bounded(text: str, budget: list[int]) -> str:
+    """Give *text*, cut with a note of its length where it is long."""
+    kept = text[:RECORDED_TEXT]
+    budget[0] -= len(kept)
+    kept = kept.encode(errors="backslashreplace").decode()
+    return kept if len(text) <= RECORDED_TEXT else f"{kept}… (cut: {len(text):,} characters)"

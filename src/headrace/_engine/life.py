@@ -1,0 +1,144 @@
+"""
+Lives: the order of events of a run, from its call to its end, written once for flows and tasks, hosts and shapes.
+
+A life awaits nothing but the user's function and its host. On a loop it suspends; a thread's host only blocks, so `drive`
+runs the same life to its end by one `send(None)` in the caller's own thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from headrace._engine import lines
+from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
+from headrace._engine.context import current_run
+from headrace._engine.hooks import run_hooks
+from headrace._engine.inputs import explained, own_frames, watch
+from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
+from headrace._engine.steps import compose
+from headrace._model import outcomes
+from headrace._model.events import COMPLETED, RUNNING
+from headrace._model.states import State, StateType
+from headrace._ports import Host
+from headrace.errors import StoreUnavailable
+
+CallLife = Callable[..., Coroutine[Any, Any, Any]]
+STATEFUL: Final = (State, list, tuple, set)
+
+
+def drive(life: Coroutine[Any, Any, Any]) -> Any:
+    """Run *life* to its end in this thread. Its host must block where a loop's would suspend."""
+    try:
+        life.send(None)
+    except StopIteration as end:
+        return end.value
+    life.close()
+    raise RuntimeError("A life on a thread suspended; its host must block instead.")
+
+
+def call_life(spec: Spec, host: Host) -> CallLife:
+    """Compile *spec* into the coroutine function that is one call of it."""
+    begin: Begin = begin_task if spec.kind == "task" else begin_flow
+    body = compose(spec, host)
+    prepare: Prepare | None = preparation(spec)
+    clock = host.clock
+    may_strain = spec.kind == "task"
+    quiet_end = lines.ENGINE.isEnabledFor
+    on_completion = spec.hooks["on_completion"]
+
+    async def live(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, return_state: bool = False) -> Any:
+        run = begin(spec, host)
+        scope = run.scope
+        tell = scope.tell
+        trace = scope.trace
+        before = current_run.set(run)
+        around = None if trace is None else trace.attach(run)
+        try:
+            if prepare is not None or wait_for is not None or watch.states:
+                args, kwargs = (prepare or plain_arguments)(run, args, kwargs, wait_for)
+            tell((run, RUNNING, clock.now(), None))
+            if run.settles:
+                await ready(run, host)
+            value = await body(run, args, kwargs)
+            state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
+            if state is not None or return_state or run.settles or on_completion:
+                return await finish(run, host, state or State(StateType.COMPLETED, data=value), return_state)
+            tell((run, COMPLETED, clock.now(), None))
+            if quiet_end(logging.INFO):
+                lines.completed(run)
+            if may_strain and scope.journal.crowded:
+                await host.settled(scope.journal)
+            return value
+        except Exception as raised:
+            if run.ended:
+                raise
+            error = explained(spec, raised, args, kwargs)
+            state = await fail(run, host, error)
+            if return_state:
+                return state
+            raise error.with_traceback(own_frames(error))
+        except BaseException as stop:
+            await interrupt(run, host, stop)
+            raise
+        finally:
+            if trace is not None:
+                trace.detach(around)
+            current_run.reset(before)
+            if run.parent is None:
+                host.close()
+
+    return live
+
+
+async def ready(run: Run, host: Host) -> None:
+    """See that a strict flow run's beginning is recorded before its body runs; a store that fails stops it here."""
+    if run.number == 0 and run.scope.level == "strict":
+        problem = await host.settled(run.scope.journal)
+        if problem is not None:
+            raise problem
+
+
+async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
+    """End *run* with *error*: shown, recorded, told to its hooks."""
+    run.error_type = type(error).__name__
+    if run.span is not None:
+        run.span.record_exception(error, escaped=True)
+    lines.failed(run, error)
+    ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error), True)
+    return ended
+
+
+async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
+    """
+    End *run* because of *stop*, which is no Exception: never a failure, never retried, never swallowed.
+
+    Raises:
+        BaseException: What *stop* really was, where a host knows better.
+    """
+    really = host.translated(stop)
+    if not run.ended:
+        await finish(run, host, outcomes.from_interruption(really), True)
+    if really is not stop:
+        raise really from None
+
+
+async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
+    """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
+    run.ended = True
+    scope = run.scope
+    at = host.clock.now()
+    scope.tell((run, (state.type.value, state.name), at, state.message))
+    ended = run.stamped(state, at)
+    await run_hooks(run, host, ended)
+    if run.settles:
+        problem = await host.settled(scope.journal)
+        if problem is not None and scope.level == "strict" and not isinstance(state.data, StoreUnavailable):
+            raise problem
+    lines.finished(run, ended)
+    if return_state:
+        watch.states = True
+        return ended
+    return ended.result()

@@ -1,0 +1,62 @@
+"""Spec: a decorated function and its settled options, as lives read them. Made at decoration, never changed after."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from headrace._model.options import HOOKS, Hook
+from headrace._model.policy import RetryPolicy
+
+Shape = Literal["call", "generator"]
+
+
+@attrs.define(slots=False, eq=False)
+class Spec:
+    """
+    One flow or task.
+
+    Attributes:
+        public: The Flow or Task object that hooks are handed.
+        is_async: Whether the function is a coroutine function or an async generator function.
+        policy: None where there are no retries.
+        timeout: Seconds; None where there is none.
+    """
+
+    kind: Literal["flow", "task"]
+    name: str
+    fn: Callable[..., Any]
+    public: Any
+    is_async: bool
+    shape: Shape
+    policy: RetryPolicy | None
+    timeout: float | None
+    options: Mapping[str, Any]
+    hooks: dict[str, list[Hook]] = attrs.Factory(lambda: {hook: [] for hook in HOOKS})
+    tags: frozenset[str] = frozenset()
+    version: str | None = None
+    bound: int = 0
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's signature."""
+        return inspect.signature(self.fn)
+
+    @functools.cached_property
+    def function_name(self) -> str:
+        """Module and name of the function, as `code.function.name` has it."""
+        return f"{getattr(self.fn, '__module__', '')}.{getattr(self.fn, '__qualname__', self.name)}"
+
+    @property
+    def run_name(self) -> Any:
+        """The template or callable for run names; None where there is none."""
+        return self.options.get(f"{self.kind}_run_name")
+
+    @property
+    def prints(self) -> bool | None:
+        """Whether prints become log lines; None means as the caller's run does."""
+        return self.options.get("log_prints")

@@ -1,0 +1,152 @@
+"""
+Steps: what stands between a life and the user's function. A body is composed once, at decoration, of those in use.
+
+`ORDER` below is the order, from the function outwards; a new option is one step in it. A step takes what the spec
+asks for and the body within, and gives the body with itself around it, or the same body where the option is unused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+from headrace._engine import lines, prints
+from headrace._engine.hooks import retry_wanted, run_hooks
+from headrace._engine.inputs import explained
+from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
+from headrace._model import outcomes
+from headrace._model.events import AWAITING_RETRY, RETRYING, RUNNING
+from headrace._model.policy import RetryPolicy
+from headrace._model.records import moment
+from headrace._model.states import State, StateType
+from headrace._ports import Host
+from headrace.errors import FlowRunTimeoutError, ParameterBindError, ParameterTypeError, TaskRunTimeoutError
+
+Body = Callable[[Run, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
+Step = Callable[[Spec, Host, Body], Body]
+Stream = Callable[[Run, tuple[Any, ...], dict[str, Any]], AsyncIterator[Any]]
+
+
+class Elapsed(Exception):
+    """A host left a call because its time was up."""
+
+
+def calling(spec: Spec, host: Host) -> Body:
+    """Make the innermost body: the user's function, left in time where there is a timeout."""
+    fn = spec.fn
+    limit = spec.timeout
+    if limit is not None:
+
+        async def timed(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            try:
+                return await host.call(run, limit, fn, args, kwargs)
+            except Elapsed:
+                raise too_long(run, limit) from None
+
+        return timed
+    if spec.is_async:
+        # The user's own coroutine is handed up, so awaiting it adds no frame of ours.
+        return lambda _run, args, kwargs: fn(*args, **kwargs)
+
+    async def direct(_run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return fn(*args, **kwargs)
+
+    return direct
+
+
+def announcing(spec: Spec, host: Host, body: Body) -> Body:
+    """Call the on_running hooks at each attempt."""
+    hooks = spec.hooks["on_running"]
+
+    async def announced(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if hooks:
+            stamp = RUNNING if run.attempt == 1 else RETRYING
+            state = run.stamped(State(StateType.RUNNING, stamp[1]), host.clock.now())
+            await run_hooks(run, host, state)
+        return await body(run, args, kwargs)
+
+    # Hooks may be added after decoration (@task.on_running), so only one that is there now pays at once;
+    # `Life.refresh` composes again when the first one comes.
+    return announced if hooks else body
+
+
+def printing(spec: Spec, _host: Host, body: Body) -> Body:
+    """Turn prints into log lines."""
+    if not spec.prints:
+        return body
+
+    async def printed(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with prints.captured():
+            return await body(run, args, kwargs)
+
+    return printed
+
+
+def retrying(spec: Spec, host: Host, body: Body) -> Body:
+    """Try again after a failure, as the policy says."""
+    policy = spec.policy
+    if policy is None:
+        return body
+
+    async def tried(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        while True:
+            try:
+                value = await body(run, args, kwargs)
+            except Exception as raised:
+                error = explained(spec, raised, args, kwargs)
+                if not await again(run, host, policy, outcomes.from_error(spec.kind, error)):
+                    raise error
+            else:
+                state = outcomes.from_value(value)
+                if state is None or not state.is_failed() or not await again(run, host, policy, state):
+                    return value
+
+    return tried
+
+
+async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) -> bool:
+    """Decide on another attempt after *state*; if there is one, wait for its time and say that it begins."""
+    if isinstance(state.data, ParameterBindError | ParameterTypeError):
+        return False
+    delay = policy.delay(run.attempt, host.draw)
+    if delay is None or not await retry_wanted(run, host, state):
+        return False
+    reason = lines.short_error(state.data) if isinstance(state.data, BaseException) else str(state)
+    lines.retrying(run, policy.attempts, delay, reason)
+    tell = run.scope.tell
+    if delay:
+        at = host.clock.now()
+        due = moment(at + int(delay * 1e9))
+        tell((run, AWAITING_RETRY, at, f"Attempt {run.attempt} of {policy.attempts} failed: {reason}; the next starts at {due:%H:%M:%S.%f}"))
+        await host.sleep(delay)
+        said = None
+    else:
+        said = f"Attempt {run.attempt} of {policy.attempts} failed: {reason}"
+    run.attempt += 1
+    if run.spec.kind == "flow":
+        run.scope.attempt = run.attempt
+    tell((run, RETRYING, host.clock.now(), said))
+    return True
+
+
+ORDER: Final[tuple[Step, ...]] = (announcing, printing, retrying)
+
+
+def compose(spec: Spec, host: Host) -> Body:
+    """Compose the body of *spec*: its function within the steps it uses."""
+    body = calling(spec, host)
+    for step in ORDER:
+        body = step(spec, host, body)
+    return body
+
+
+def too_long(run: Run, limit: float) -> Exception:
+    """Make the exception of a run that took longer than *limit* seconds."""
+    if inspect.iscoroutinefunction(run.spec.fn) or inspect.isasyncgenfunction(run.spec.fn):
+        after = "its body was cancelled"
+    else:
+        after = "its body goes on in its thread until it returns, and what it returns is dropped"
+    kind = TaskRunTimeoutError if run.spec.kind == "task" else FlowRunTimeoutError
+    return kind(f"{run.label} took longer than its timeout of {limit:g} s; {after}")

@@ -1,0 +1,224 @@
+"""
+Streams: the life of a generator's run. The same beginning, attempts and end as a call's, entered and left at each item.
+
+A run is current only while its body runs: between two items the consumer's own context holds. An attempt is repeated only
+while nothing was yielded; after that a retry would hand the consumer items twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from headrace._engine.begin import begin_flow, begin_task, plain_arguments, preparation
+from headrace._engine.context import current_run
+from headrace._engine.hooks import run_hooks
+from headrace._engine.inputs import explained, own_frames, watch
+from headrace._engine.life import fail, finish, interrupt, ready
+from headrace._engine.lines import warn
+from headrace._engine.prints import captured
+from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
+from headrace._engine.steps import Elapsed, again, too_long
+from headrace._model import outcomes
+from headrace._model.events import RUNNING
+from headrace._model.states import State, StateType
+from headrace._ports import Host
+
+END: Final = object()
+StreamLife = Callable[..., AsyncGenerator[Any, Any]]
+
+
+class Source:
+    """The user's generator, sync or async, resumed one item at a time within what is left of its timeout."""
+
+    def __init__(self, spec: Spec, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.spec = spec
+        self.host = host
+        self.left = spec.timeout
+        self.generator = spec.fn(*args, **kwargs)
+        self.returned: Any = None
+
+    async def resume(self, run: Run, given: Any, thrown: BaseException | None) -> Any:
+        """Hand in what the consumer sent or threw; give the next item, or END."""
+        step = self.step_async if self.spec.is_async else self.step
+        if self.left is None:
+            return await self.step_async(given, thrown) if self.spec.is_async else self.step(given, thrown)
+        before = self.host.clock.now()
+        try:
+            return await self.host.call(run, max(self.left, 0.0), step, (given, thrown), {})
+        except Elapsed:
+            raise too_long(run, self.spec.timeout or 0.0) from None
+        finally:
+            self.left -= (self.host.clock.now() - before) / 1e9
+
+    def step(self, given: Any, thrown: BaseException | None) -> Any:
+        """Resume a sync generator."""
+        try:
+            return self.generator.send(given) if thrown is None else self.generator.throw(thrown)
+        except StopIteration as end:
+            self.returned = end.value
+            return END
+
+    async def step_async(self, given: Any, thrown: BaseException | None) -> Any:
+        """Resume an async generator."""
+        try:
+            return await (self.generator.asend(given) if thrown is None else self.generator.athrow(thrown))
+        except StopAsyncIteration:
+            return END
+
+    async def close(self) -> None:
+        """End the generator early."""
+        if self.spec.is_async:
+            await self.generator.aclose()
+        else:
+            self.generator.close()
+
+
+@contextmanager
+def inside(run: Run) -> Generator[None, None, None]:
+    """Make *run* the current one, and its span the current span, while its body runs."""
+    trace = run.scope.trace
+    before = current_run.set(run)
+    around = None if trace is None else trace.attach(run)
+    try:
+        if run.spec.prints:
+            with captured():
+                yield
+        else:
+            yield
+    finally:
+        if trace is not None:
+            trace.detach(around)
+        current_run.reset(before)
+
+
+def stream_life(spec: Spec, host: Host) -> StreamLife:
+    """Compile *spec* into the async generator function that is one call of it."""
+    begin = begin_task if spec.kind == "task" else begin_flow
+    prepare = preparation(spec) or plain_arguments
+
+    async def live(
+        args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, returned: list[Any] | None = None
+    ) -> AsyncGenerator[Any, Any]:
+        run = begin(spec, host)
+        try:
+            with inside(run):
+                if wait_for is not None or watch.states or prepare is not plain_arguments:
+                    args, kwargs = prepare(run, args, kwargs, wait_for)
+                run.scope.tell((run, RUNNING, host.clock.now(), None))
+                await ready(run, host)
+            items = attempts(run, host, args, kwargs, returned)
+            given: Any = None
+            thrown: BaseException | None = None
+            while True:
+                try:
+                    item = await (items.asend(given) if thrown is None else items.athrow(thrown))
+                except StopAsyncIteration:
+                    break
+                given, thrown = None, None
+                try:
+                    given = yield item
+                except GeneratorExit:
+                    await items.aclose()
+                    raise
+                except BaseException as error:
+                    thrown = error
+            with inside(run):
+                await finish(run, host, State(StateType.COMPLETED), True)
+        except Exception as raised:
+            error = explained(spec, raised, args, kwargs)
+            if not run.ended:
+                with inside(run):
+                    await fail(run, host, error)
+            raise error.with_traceback(own_frames(error)) from error.__cause__
+        except GeneratorExit:
+            # Who stops listening has had enough: that is no crash of the run.
+            if not run.ended:
+                with inside(run):
+                    await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
+            raise
+        except BaseException as stop:
+            with inside(run):
+                await interrupt(run, host, stop)
+            raise
+        finally:
+            if run.parent is None:
+                host.close()
+
+    return live
+
+
+async def attempts(
+    run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any], returned: list[Any] | None
+) -> AsyncGenerator[Any, Any]:
+    """Yield the items of the first attempt that yields any; try again, as the policy says, while none did."""
+    yielded = False
+    given: Any = None
+    thrown: BaseException | None = None
+    source: Source | None = None
+    while True:
+        with inside(run):
+            try:
+                if source is None:
+                    await announce(run, host)
+                    source = Source(run.spec, host, args, kwargs)
+                item = await source.resume(run, given, thrown)
+            except Exception as raised:
+                error = explained(run.spec, raised, args, kwargs)
+                if not await worth_repeating(run, host, error, yielded):
+                    raise error from error.__cause__
+                source, given, thrown = None, None, None
+                continue
+        if item is END:
+            if returned is not None:
+                returned.append(source.returned)
+            return
+        yielded = True
+        given, thrown = None, None
+        try:
+            given = yield item
+        except GeneratorExit:
+            with inside(run):
+                await source.close()
+            raise
+        except BaseException as error:
+            thrown = error
+
+
+async def announce(run: Run, host: Host) -> None:
+    """Call the on_running hooks."""
+    if run.spec.hooks["on_running"]:
+        state: State[Any] = State(StateType.RUNNING, "Running" if run.attempt == 1 else "Retrying")
+        await run_hooks(run, host, run.stamped(state, host.clock.now()))
+
+
+async def worth_repeating(run: Run, host: Host, error: Exception, yielded: bool) -> bool:
+    """Decide whether to begin the generator anew after *error*."""
+    policy = run.spec.policy
+    if policy is None:
+        return False
+    if yielded:
+        warn(run, "Is not retried: its consumer already has items of it, and would get them twice")
+        return False
+    return await again(run, host, policy, outcomes.from_error(run.spec.kind, error))
+
+
+def stepwise(life: AsyncGenerator[Any, Any], returned: list[Any], drive: Callable[[Any], Any]) -> Generator[Any, Any, Any]:
+    """Give the life of a sync generator's run as a sync generator."""
+    step: Any = life.asend(None)
+    while True:
+        try:
+            item = drive(step)
+        except StopAsyncIteration:
+            return returned[0] if returned else None
+        try:
+            given = yield item
+        except GeneratorExit:
+            drive(life.aclose())
+            raise
+        except BaseException as error:
+            step = life.athrow(error)
+        else:
+            step = life.asend(given)

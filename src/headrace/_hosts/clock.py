@@ -1,0 +1,57 @@
+"""The clock of the real world, and the place where another one is put in its stead. Knows no runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from headrace._ports import Clock, Lock
+
+
+class RealClock:
+    """Time as it passes."""
+
+    now: Callable[[], int] = staticmethod(time.time_ns)
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread for *seconds*."""
+        time.sleep(seconds)
+
+    def started(self) -> None:
+        """Work that begins moves no real clock."""
+
+    def finished(self, waiter: Lock | None = None) -> None:
+        """Work that ends moves no real clock; release *waiter*."""
+        if waiter is not None:
+            waiter.release()
+
+    def wait(self, lock: Lock, seconds: float) -> bool:
+        """Block this thread until *lock* could be acquired or *seconds* have passed; tell whether it was."""
+        return lock.acquire(timeout=min(seconds, LONGEST_WAIT))
+
+
+LONGEST_WAIT: Final = 4_000_000.0  # threading refuses timeouts beyond some 292 years on 64 bits, 49 days on 32
+
+
+class Wall:
+    """
+    The clock on the wall, which every host and life reads: the real one, unless `hang` put up another.
+
+    One object that never changes, whose `now` does: lives are compiled at decoration and read it through here.
+    """
+
+    def __init__(self) -> None:
+        self.hang(RealClock())
+
+    def hang(self, clock: Clock) -> None:
+        """Read time from *clock* from now on, in every thread."""
+        self.clock = clock
+        self.now = clock.now
+        self.sleep = clock.sleep
+        self.started = clock.started
+        self.finished = clock.finished
+        self.wait = clock.wait
+
+
+wall: Final = Wall()

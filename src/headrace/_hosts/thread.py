@@ -1,0 +1,141 @@
+"""The thread's host: async in name only. Its methods block, so a life it hosts runs by one send in the caller's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from headrace._engine import lines
+from headrace._engine.journal import Journal
+from headrace._engine.runs import Run
+from headrace._engine.steps import Elapsed
+from headrace._hosts.clock import wall
+from headrace._hosts.signals import terminations
+from headrace._ports import Clock
+from headrace.errors import StoreUnavailable
+
+ANSWER_WITHIN: Final = 60.0
+
+
+class ThreadHost:
+    """Blocks the calling thread where a life waits."""
+
+    def __init__(self, desk: Callable[[], Journal]) -> None:
+        self.clock: Clock = wall
+        self.draw = random.random
+        self.desk = desk
+
+    def open(self) -> Journal:
+        """Give the journal to a root run; `close` is called when it has ended."""
+        journal = self.desk()
+        terminations.enter(False)
+        return journal
+
+    def close(self) -> None:
+        """Hear that a root run has ended."""
+        terminations.leave(False)
+
+    def translated(self, stop: BaseException) -> BaseException:
+        """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
+        return terminations.translated(stop)
+
+    async def call(self, run: Run, seconds: float, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """
+        Run *function* on a daemon thread of its own and leave it there after *seconds*.
+
+        The thread sees a copy of the context. What it returns late is dropped, and the process does not wait for it.
+
+        Raises:
+            Elapsed: It took longer.
+        """
+        outcome: list[tuple[bool, Any]] = []
+        done = threading.Lock()
+        done.acquire()
+
+        def work() -> None:
+            try:
+                outcome.append((True, function(*args, **kwargs)))
+            except BaseException as error:  # carried over to the caller's thread, whatever it is
+                outcome.append((False, error))
+            finally:
+                wall.finished(done)
+
+        wall.started()
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(work,), name=f"headrace {run.name}", daemon=True).start()
+        if not wall.wait(done, seconds):
+            lines.warn(run, "Timed out after %g s; its body goes on in its thread until it returns, and its result is dropped", seconds)
+            raise Elapsed
+        ok, value = outcome[0]
+        if ok:
+            return value
+        try:
+            raise value
+        finally:
+            # The frame would keep its own traceback alive through the exception it raised.
+            del value, outcome
+
+    async def sleep(self, seconds: float) -> None:
+        """Block this thread for *seconds*; on the thread of a running event loop, that stalls the loop, so say so."""
+        if seconds and on_loop():
+            lines.ENGINE.warning(
+                "A retry delay of %g s blocks the event loop on this thread, because the function is not async; "
+                "make it async to let the loop go on meanwhile",
+                seconds,
+            )
+        wall.sleep(seconds)
+
+    async def settled(self, desk: Journal) -> Exception | None:
+        """Block until what *desk* was told so far is committed; give what went wrong instead."""
+        done = threading.Lock()
+        done.acquire()
+        problem: list[Exception | None] = []
+
+        def answer(error: Exception | None) -> None:
+            problem.append(error)
+            done.release()
+
+        desk.ask(answer)
+        if not done.acquire(timeout=ANSWER_WITHIN):
+            return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
+        return problem[0]
+
+    async def answer(self, value: Awaitable[Any]) -> Any:
+        """Run a hook's coroutine to its end: on a loop of its own, in another thread where this one has a loop running."""
+        if not on_loop():
+            return asyncio.run(awaiting(value))
+        result: list[Any] = []
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: result.append(caught(lambda: context.run(asyncio.run, awaiting(value)))))
+        thread.start()
+        thread.join()
+        ok, outcome = result[0]
+        if not ok:
+            raise outcome
+        return outcome
+
+
+def on_loop() -> bool:
+    """Tell whether an event loop runs on this thread."""
+    return asyncio._get_running_loop() is not None
+
+
+def awaiting(value: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    """Give any awaitable as a coroutine."""
+
+    async def wait() -> Any:
+        return await value
+
+    return wait()
+
+
+def caught(work: Callable[[], Any]) -> tuple[bool, Any]:
+    """Do *work*; give whether it returned, with its value or exception."""
+    try:
+        return True, work()
+    except BaseException as error:
+        return False, error

@@ -1,0 +1,42 @@
+"""
+Events: the transitions of a run as small tuples, and what a list of them amounts to. Never keeps or sends any.
+
+An event is `(run, stamp, at, said)`: whose it is, the type and name of the state entered, nanoseconds since 1970, and
+the state's message. Log lines travel the same way under the stamp LOG, with `(level, logger, message)` as what is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+Stamp: TypeAlias = tuple[str, str]
+Transition: TypeAlias = tuple[Stamp, int, str | None]
+
+PENDING: Final[Stamp] = ("PENDING", "Pending")
+RUNNING: Final[Stamp] = ("RUNNING", "Running")
+RETRYING: Final[Stamp] = ("RUNNING", "Retrying")
+AWAITING_RETRY: Final[Stamp] = ("SCHEDULED", "AwaitingRetry")
+COMPLETED: Final[Stamp] = ("COMPLETED", "Completed")
+LOG: Final[Stamp] = ("LOG", "Log")
+
+ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
+STORED_MESSAGE: Final = 8_000
+
+
+def history(transitions: Sequence[Transition]) -> list[list[Any]] | None:
+    """
+    Give *transitions* as they are stored; None where the run's row tells all of it.
+
+    That is so for a run that started and, perhaps, ended: its states follow from start, end and final state.
+    """
+    if len(transitions) < 2 or (len(transitions) == 2 and transitions[0][0] is RUNNING):
+        return None
+    return [[kind, name, at, clipped(said)] for (kind, name), at, said in transitions]
+
+
+def clipped(text: str | None, limit: int = STORED_MESSAGE) -> str | None:
+    """Give *text*, cut to *limit* characters with a note of how many there were."""
+    if text is None or len(text) <= limit:
+        return text
+    return f"{text[:limit]}… (cut: {len(text):,} characters)"

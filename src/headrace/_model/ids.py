@@ -1,0 +1,49 @@
+"""
+Ids: of runs, traces and spans. Arithmetic on ids that others drew; draws none itself.
+
+A flow run's id is a version 4 UUID whose last group is zero. The id of a task run is that of its flow run with the
+last group counting, so the tasks of a flow stand side by side in the store, in order, and need no index of their own.
+Trace and span ids are worked out from run ids: a span that is sent twice, or made again after a crash, is one span.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+PREFIX_LENGTH: Final = 24
+FIRST: Final = "0" * 12
+_WORD: Final = (1 << 64) - 1
+
+
+def run_id(prefix: str, number: int) -> str:
+    """Give the id of run *number* (0 is the root itself) under *prefix*, the first four groups with their dashes."""
+    return f"{prefix}{number:012x}"
+
+
+def prefix_of(run_id: str) -> str:
+    """Give the four groups that a root and all the task runs under it share."""
+    return run_id[:PREFIX_LENGTH]
+
+
+def trace_id(root_id: str) -> int:
+    """Give the 128-bit trace id of the root run *root_id*."""
+    return int.from_bytes(hashlib.blake2b(root_id.encode(), digest_size=16).digest(), "big") or 1
+
+
+def span_base(prefix: str) -> int:
+    """Give the 64-bit number from which the span ids of the runs under *prefix* are worked out."""
+    return int.from_bytes(hashlib.blake2b(prefix.encode(), digest_size=8).digest(), "big")
+
+
+def span_id(base: int, number: int, segment: int = 0) -> int:
+    """
+    Give the span id of run *number* under *base*.
+
+    *segment* 0 is the run's own span; the k-th state it spent time in is segment k. Mixed as in SplitMix64, because
+    plain sums would collide between runs and segments.
+    """
+    z = (base + number * 0x9E3779B97F4A7C15 + segment * 0xD1B54A32D192ED03) & _WORD
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
+    return (z ^ (z >> 31)) or 1

@@ -1,0 +1,221 @@
+"""
+Options: what @flow and @task can be told, each declared once: its name, its type for checkers, its check.
+
+`TaskOptions` and `FlowOptions` are what a checker reads behind `**options`; the `Annotated` second half of each line is
+what `settle` runs. An option of a later time is unknown here: there are no inert parameters.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
+
+from headrace._model.naming import checked
+from headrace._model.policy import LONGEST, RetryPolicy
+from headrace.errors import OptionError, OptionTypeError, nearest, short, wrong_type
+
+Durability: TypeAlias = Literal["off", "batched", "strict"]
+Hook: TypeAlias = Callable[[Any, Any, Any], Any]
+Delay: TypeAlias = float | timedelta
+Delays: TypeAlias = Delay | Sequence[Delay] | Callable[[int], Sequence[Delay]]
+Condition: TypeAlias = Callable[[Any, Any, Any], bool | Awaitable[bool]]
+RunName: TypeAlias = str | Callable[[], str] | Callable[[dict[str, Any]], str]
+
+
+def text(owner: str, option: str, value: Any) -> str:
+    """Take a string."""
+    if not isinstance(value, str):
+        hint = " Perhaps you meant to call it?" if callable(value) else ""
+        raise OptionTypeError(f"{option} of {owner} must be a string, not {short(value)}.{hint}")
+    return value
+
+
+def name(owner: str, option: str, value: Any) -> str:
+    """Take a string without the signs that paths and URLs give a meaning to, and not an empty one."""
+    given = checked(owner.partition(" ")[0], text(owner, option, value))
+    if not given.strip():
+        raise OptionError(f"{option} of {owner} is empty. Give it a name, or leave the option out.")
+    return given
+
+
+def run_name(owner: str, option: str, value: Any) -> RunName:
+    """Take a template or a callable."""
+    if not (isinstance(value, str) or callable(value)):
+        raise wrong_type(owner, option, "a template string or a callable", value)
+    return value
+
+
+def count(owner: str, option: str, value: Any) -> int:
+    """Take a whole number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(owner, option, "a whole number", value)
+    if value < 0:
+        raise OptionError(f"{option} of {owner} is {value}; it must be 0 or more.")
+    return value
+
+
+def seconds(owner: str, option: str, value: Any) -> float:
+    """Take a number of seconds or a timedelta, finite and not negative."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(owner, option, "a number of seconds or a timedelta", value)
+    if not (math.isfinite(value) and value >= 0):
+        raise OptionError(f"{option} of {owner} is {value}; it must be a finite number of seconds, 0 or more.")
+    return float(value)
+
+
+def factor(owner: str, option: str, value: Any) -> float:
+    """Take a finite number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(owner, option, "a number", value)
+    if not (math.isfinite(value) and value >= 0):
+        raise OptionError(f"{option} of {owner} is {value}; it must be 0 or more.")
+    return float(value)
+
+
+def delays(owner: str, option: str, value: Any) -> Delays:
+    """Take one delay, a list of them, or a callable that makes a list of them; `retry_policy` evaluates it."""
+    if isinstance(value, int | float | timedelta) and not isinstance(value, bool):
+        return seconds(owner, option, value)
+    if callable(value):
+        return value
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise wrong_type(owner, option, "a number, a timedelta, a list of them, or a callable", value)
+    listed = [seconds(owner, option, item) for item in value]
+    if len(listed) > LONGEST:
+        raise OptionError(f"{option} of {owner} has {len(listed)} delays; at most {LONGEST} are taken.")
+    return listed
+
+
+def flag(owner: str, option: str, value: Any) -> bool:
+    """Take True or False."""
+    if not isinstance(value, bool):
+        raise wrong_type(owner, option, "True or False", value)
+    return value
+
+
+def function(owner: str, option: str, value: Any) -> Any:
+    """Take anything that can be called."""
+    if not callable(value):
+        raise wrong_type(owner, option, "callable", value)
+    return value
+
+
+def hooks(owner: str, option: str, value: Any) -> list[Hook]:
+    """Take an iterable of callables, as a list of its own."""
+    if callable(value) or isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise wrong_type(owner, option, f"a list of callables, as in {option}=[notify],", value)
+    listed: list[Any] = list(value)
+    for hook in listed:
+        if not callable(hook):
+            raise wrong_type(owner, f"a hook in {option}", "callable", hook)
+    return listed
+
+
+def tags(owner: str, option: str, value: Any) -> frozenset[str]:
+    """Take an iterable of strings."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise wrong_type(owner, option, "a list of strings", value)
+    return frozenset(text(owner, f"a tag in {option}", tag) for tag in value)
+
+
+def durability(owner: str, option: str, value: Any) -> Durability:
+    """Take one of the three levels."""
+    if value not in get_args(Durability):
+        raise OptionError(f"{option} of {owner} is {short(value)}; it must be 'off', 'batched' or 'strict'.")
+    level: Durability = value
+    return level
+
+
+class RunOptions(TypedDict, total=False):
+    """What flows and tasks have in common."""
+
+    name: Annotated[str | None, name]
+    description: Annotated[str | None, text]
+    version: Annotated[str | None, text]
+    retries: Annotated[int | None, count]
+    retry_delay_seconds: Annotated[Delays | None, delays]
+    retry_jitter_factor: Annotated[float | None, factor]
+    retry_condition_fn: Annotated[Condition | None, function]
+    timeout_seconds: Annotated[float | timedelta | None, seconds]
+    log_prints: Annotated[bool | None, flag]
+    on_running: Annotated[Iterable[Hook] | None, hooks]
+    on_completion: Annotated[Iterable[Hook] | None, hooks]
+    on_failure: Annotated[Iterable[Hook] | None, hooks]
+
+
+class TaskOptions(RunOptions, total=False):
+    """What @task can be told."""
+
+    task_run_name: Annotated[RunName | None, run_name]
+    tags: Annotated[Iterable[str] | None, tags]
+
+
+class FlowOptions(RunOptions, total=False):
+    """What @flow can be told."""
+
+    flow_run_name: Annotated[RunName | None, run_name]
+    validate_parameters: Annotated[bool | None, flag]
+    durability: Annotated[Durability | None, durability]
+    durable: Annotated[bool | None, flag]
+    on_cancellation: Annotated[Iterable[Hook] | None, hooks]
+    on_crashed: Annotated[Iterable[Hook] | None, hooks]
+
+
+HOOKS: Final = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
+
+
+@functools.cache
+def checks(kind: type) -> dict[str, Callable[[str, str, Any], Any]]:
+    """Give the check of each option that *kind*, one of the two classes above, declares."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {option: hint.__metadata__[0] for option, hint in hints.items()}
+
+
+def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Check the options *given* to *owner* and bring them into one form; those that are None are left out.
+
+    Raises:
+        OptionTypeError: An option is unknown or of the wrong type.
+        OptionError: An option's value is out of bounds, or contradicts another.
+    """
+    known = checks(kind)
+    settled: dict[str, Any] = {}
+    for option, value in given.items():
+        if option not in known:
+            decorator = "@task" if kind is TaskOptions else "@flow"
+            raise OptionTypeError(
+                f"{decorator} has no option {option!r} (given for {owner}){nearest(option, known)}. "
+                f"It takes: {', '.join(sorted(known))}."
+            )
+        if value is not None:
+            settled[option] = known[option](owner, option, value)
+    level = settled.get("durability")
+    if settled.get("durable") is True and level not in {None, "strict"}:
+        raise OptionError(
+            f"durable=True and durability={level!r} of {owner} contradict each other: durable means 'strict'. Give only one."
+        )
+    if settled.get("durable") is False and level == "strict":
+        raise OptionError(f"durable=False and durability='strict' of {owner} contradict each other. Give only one.")
+    retry_policy(owner, settled)
+    return settled
+
+
+def retry_policy(owner: str, settled: Mapping[str, Any]) -> RetryPolicy | None:
+    """Make the retry policy that *settled* options ask for; None when they ask for no retries."""
+    retries: int = settled.get("retries") or 0
+    given = settled.get("retry_delay_seconds")
+    if callable(given):
+        given = given(retries)
+        if callable(given):
+            raise wrong_type(owner, "what retry_delay_seconds returns", "a list of delays", given)
+        given = delays(owner, "what the callable retry_delay_seconds returns", given)
+    if not retries:
+        return None
+    listed = (given,) if isinstance(given, float) else tuple(given or ())
+    return RetryPolicy(retries, listed, settled.get("retry_jitter_factor") or 0.0)

@@ -1,0 +1,63 @@
+"""Outcomes: the state a run ends in, from what its body returned or raised. Pure; records and logs nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from headrace._model.states import State, StateType, combine, states_in
+from headrace.errors import FlowRunTimeoutError, ParameterTypeError, TaskRunTimeoutError, TerminationSignal, short
+
+Kind = Literal["flow", "task"]
+
+
+def from_value(value: Any) -> State[Any] | None:
+    """
+    Judge a returned *value*; None means an ordinary value, so the run is COMPLETED with it.
+
+    A state made by hand is taken as it is. A state of another run, or a list, tuple or set of nothing but
+    states, is judged by those states. Everything else, empty collections and dicts included, is a value.
+    """
+    if isinstance(value, State):
+        state: State[Any] = value
+        by_hand = state.flow_run_id is None and state.task_run_id is None
+        return state if by_hand else combine([state], state)
+    return combine(value, value) if states_in(value) else None
+
+
+def from_error(kind: Kind, error: Exception) -> State[Any]:
+    """Judge an exception that left a body: FAILED, under the name TimedOut when our own timeout raised it."""
+    if isinstance(error, TaskRunTimeoutError | FlowRunTimeoutError):
+        return State(StateType.FAILED, "TimedOut", message=str(error), data=error)
+    if isinstance(error, ParameterTypeError):
+        return State(StateType.FAILED, message=f"Validation of flow parameters failed: {describe(error)}", data=error)
+    message = f"{kind.title()} run encountered an exception: {describe(error)}"
+    return State(StateType.FAILED, message=message, data=error)
+
+
+def from_interruption(stop: BaseException) -> State[Any]:
+    """
+    Judge what is no Exception: cancellation, Ctrl-C and SIGTERM are CANCELLED, anything else is CRASHED.
+
+    Names are compared for cancellation, so that this room needs no event loop library.
+    """
+    if isinstance(stop, KeyboardInterrupt):
+        return State(StateType.CANCELLED, message="Execution was interrupted by Ctrl-C.", data=stop)
+    if isinstance(stop, TerminationSignal):
+        return State(StateType.CANCELLED, message="Execution was ended by a termination signal.", data=stop)
+    if type(stop).__name__ in {"CancelledError", "Cancelled"}:
+        return State(StateType.CANCELLED, message="Execution was cancelled from outside.", data=stop)
+    if isinstance(stop, SystemExit):
+        return State(StateType.CRASHED, message=f"Execution was ended by sys.exit({short(stop.code)}).", data=stop)
+    if isinstance(stop, GeneratorExit):
+        return State(StateType.CRASHED, message="The coroutine was closed before it ended.", data=stop)
+    return State(StateType.CRASHED, message=f"Execution was interrupted: {describe(stop)}", data=stop)
+
+
+def describe(error: BaseException) -> str:
+    """Give `Type: text` for *error*, even if its __str__ raises."""
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"<its __str__ raises {type(broken).__name__}>"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,116 @@
+"""Records: a flow run, a task run, a log line, as hooks, the store's readers and programs see them. Frozen values only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from headrace._model.events import Stamp
+from headrace._model.ids import FIRST
+from headrace._model.states import NotKept, State, StateType
+
+
+@attrs.frozen
+class TaskRun:
+    """
+    One call of a task.
+
+    Attributes:
+        flow_run_id: None for a task called outside a flow.
+        parent_task_run_id: The task whose body made the call, if one did.
+        run_count: Attempts begun.
+        transitions: Each state entered: type, name, moment, message.
+    """
+
+    id: str
+    name: str
+    task_name: str
+    state: State[Any]
+    flow_run_id: str | None = None
+    parent_task_run_id: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    run_count: int = 1
+    tags: tuple[str, ...] = ()
+    transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
+
+    @property
+    def total_run_time(self) -> float | None:
+        """Seconds from start to end; None before the end."""
+        return elapsed(self.start_time, self.end_time)
+
+
+@attrs.frozen
+class FlowRun:
+    """
+    One call of a flow.
+
+    Attributes:
+        parameters: As recorded: long values are cut and say so, values without a JSON form are their repr.
+        parent_id: The flow run or task run whose body made the call, if one did.
+        durability: How surely the run was recorded: off, batched or strict.
+        owner: Host and process that ran it.
+    """
+
+    id: str
+    name: str
+    flow_name: str
+    state: State[Any]
+    flow_version: str | None = None
+    parameters: dict[str, Any] = attrs.Factory(dict)
+    parent_id: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    run_count: int = 1
+    tags: tuple[str, ...] = ()
+    durability: str = "batched"
+    owner: str | None = None
+    trace_id: str | None = None
+    transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
+
+    @property
+    def total_run_time(self) -> float | None:
+        """Seconds from start to end; None before the end."""
+        return elapsed(self.start_time, self.end_time)
+
+
+@attrs.frozen
+class LogLine:
+    """One line that a run's own logger, or its prints, said."""
+
+    run_id: str
+    at: datetime
+    level: int
+    logger: str
+    message: str
+
+
+def moment(at: int | None) -> datetime | None:
+    """Give nanoseconds since 1970 as an aware datetime, to the microsecond."""
+    return None if at is None else datetime.fromtimestamp(at // 1_000_000_000, UTC).replace(microsecond=at // 1_000 % 1_000_000)
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Give an aware datetime as nanoseconds since 1970."""
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def elapsed(start: datetime | None, end: datetime | None) -> float | None:
+    """Give the seconds between two moments; None where one is not known."""
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def task_run_name(task_name: str, run_id: str) -> str:
+    """Give the name a task run has by default: the task's, and its number within the flow in hexadecimal."""
+    number = run_id[-12:]
+    return task_name if number == FIRST else f"{task_name}-{number.lstrip('0'):0>3}"
+
+
+def stored_state(stamp: Stamp, message: str | None, at: int | None, *, flow_run_id: str | None = None, task_run_id: str | None = None) -> State[Any]:
+    """Give the state that a record tells of; its value was not kept."""
+    kind, name = stamp
+    return State(
+        StateType(kind), name, message=message, data=NotKept(), timestamp=moment(at), flow_run_id=flow_run_id, task_run_id=task_run_id
+    )

@@ -1,0 +1,178 @@
+"""Ports: the Protocols through which rooms meet that do not know each other. Nothing here runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from headrace._model.events import Transition
+from headrace._model.records import FlowRun, LogLine, TaskRun
+
+Row = Sequence[Any]
+
+
+@attrs.define
+class Batch:
+    """What one commit holds: the rows of flow runs, task runs and log lines as they now stand."""
+
+    flow_runs: list[Row] = attrs.Factory(list)
+    task_runs: list[Row] = attrs.Factory(list)
+    logs: list[Row] = attrs.Factory(list)
+    strict: bool = False
+
+    def __len__(self) -> int:
+        return len(self.flow_runs) + len(self.task_runs) + len(self.logs)
+
+
+class Store(Protocol):
+    """Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own."""
+
+    where: str
+
+    async def open(self) -> None:
+        """
+        Make ready for `append`; create what is missing.
+
+        Raises:
+            StoreUnavailable: It cannot be opened, or is of a newer version.
+        """
+        ...
+
+    async def append(self, batch: Batch) -> None:
+        """
+        Write *batch* as one transaction; a row replaces the one of the same run.
+
+        Raises:
+            StoreUnavailable: Nothing of it was written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections; may be opened again."""
+        ...
+
+    async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
+        """List flow runs, newest first: at most *limit*, whose state has the type or name *state*, whose id begins so."""
+        ...
+
+    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
+        """List the task runs whose ids begin with *prefix*, in the order in which they were called."""
+        ...
+
+    async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
+        """List the flow runs that the runs *run_ids* called, oldest first."""
+        ...
+
+    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
+        """List the log lines of *run_ids* and of the task runs under them, oldest first."""
+        ...
+
+    async def delete(self, run_id: str) -> int:
+        """Remove a flow run with its task runs and log lines, and its subflows with theirs; give the number of flow runs."""
+        ...
+
+    async def facts(self) -> dict[str, str]:
+        """Give what `headrace doctor` shows of the store."""
+        ...
+
+
+class Trace(Protocol):
+    """The trace that a root run and all below it belong to. Exists only while someone listens."""
+
+    trace_id: int
+
+    def attach(self, run: Any) -> object:
+        """Make *run* the current span's owner for the code that follows; give what `detach` takes."""
+        ...
+
+    def detach(self, token: object) -> None:
+        """Undo `attach`."""
+        ...
+
+
+class Observer(Protocol):
+    """One who is told of what was committed."""
+
+    def open(self, run: Any) -> Trace | None:
+        """Decide, once for a root run, whether it is traced; called on the caller's thread."""
+        ...
+
+    def ended(self, run: Any, transitions: Sequence[Transition]) -> None:
+        """Hear of a run that has ended, after its commit; called on the back office's thread."""
+        ...
+
+    def began(self, run: Any) -> None:
+        """Hear of a flow run that has begun, after its commit; called on the back office's thread."""
+        ...
+
+
+class Lock(Protocol):
+    """What of a threading.Lock a clock uses."""
+
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Where time comes from. `now` is called twice a task: let it be a builtin where it can."""
+
+    now: Callable[[], int]
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread for *seconds*."""
+        ...
+
+    def started(self) -> None:
+        """Hear that something of ours begins to work that no timer stands for: a thread, a commit."""
+        ...
+
+    def finished(self, waiter: Lock | None = None) -> None:
+        """Hear that it ended; release *waiter*, on which a thread is in `wait`."""
+        ...
+
+    def wait(self, lock: Lock, seconds: float) -> bool:
+        """Block this thread until *lock* could be acquired or *seconds* have passed; tell whether it was."""
+        ...
+
+
+class Host(Protocol):
+    """Who a life waits on: a loop that suspends, or a thread that blocks."""
+
+    clock: Clock
+    draw: Callable[[], float]
+
+    def open(self) -> Any:
+        """Give a root run the journal to which it and those below it tell what happens to them."""
+        ...
+
+    def close(self) -> None:
+        """Hear that a root run has ended; called once for each `open`."""
+        ...
+
+    def translated(self, stop: BaseException) -> BaseException:
+        """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
+        ...
+
+    async def call(self, run: Any, seconds: float, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """
+        Run *function* and leave it after *seconds*.
+
+        Raises:
+            Elapsed: It took longer.
+        """
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait *seconds*."""
+        ...
+
+    async def settled(self, desk: Any) -> Exception | None:
+        """Wait until what *desk* was told so far is committed; give what went wrong instead."""
+        ...
+
+    async def answer(self, value: Awaitable[Any]) -> Any:
+        """Give what *value* comes to: a hook's or a condition's coroutine."""
+        ...

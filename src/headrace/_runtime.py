@@ -1,0 +1,162 @@
+"""
+The composition root: settings become store, journal, back office, observer and hosts. Builds, never decides.
+
+One runtime a process, made at the first run and replaced in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from headrace._engine.journal import Journal
+from headrace._hosts.clock import wall
+from headrace._hosts.loop import LoopHost
+from headrace._hosts.thread import ThreadHost
+from headrace._ports import Host, Observer, Store
+from headrace._telemetry import logs
+from headrace.errors import SettingError
+from headrace.settings import Settings
+
+TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def draw_prefix() -> str:
+    """Draw the first four groups of a new root's id."""
+    return str(uuid.uuid4())[:24]
+
+
+class Runtime:
+    """What the runs of a process share."""
+
+    def __init__(self, settings: Settings, store: Store | None = None, draw: Callable[[], str] = draw_prefix) -> None:
+        self.settings = settings
+        logs.set_up(settings.log_level)
+        self.journal = Journal(draw=draw, level=settings.durability)
+        self.furnish(store or open_store(settings))
+
+    def furnish(self, store: Store) -> None:
+        """Give the journal a back office that commits into *store*."""
+        from headrace._office import BackOffice, owner  # noqa: PLC0415 - asyncio: 45 ms that importing headrace need not cost
+
+        journal = self.journal
+        self.store = store
+        journal.observer = open_observer()
+        self.office = BackOffice(store, journal)
+        journal.start(self.office.wake, owner())
+
+    def close(self) -> None:
+        """Commit what is left and end the back office."""
+        self.office.close()
+
+
+_guard = threading.Lock()
+_current: Runtime | None = None
+
+
+def current() -> Runtime:
+    """
+    Give the runtime of this process; make it where there is none yet.
+
+    Raises:
+        SettingError: The environment says something that cannot be.
+    """
+    global _current
+    found = _current
+    if found is None:
+        with _guard:
+            found = _current
+            if found is None:
+                found = _current = Runtime(Settings.read())
+    return found
+
+
+def replace(runtime: Runtime | None) -> Runtime | None:
+    """Use *runtime* from now on, None to make one anew at the next run; give the one before."""
+    global _current
+    with _guard:
+        before, _current = _current, runtime
+    return before
+
+
+def desk() -> Journal:
+    """Give the journal that root runs tell to; looks for a tracer provider that came since."""
+    runtime = current()
+    if runtime.journal.observer is None and "opentelemetry.sdk.trace" in sys.modules:
+        runtime.journal.observer = open_observer()
+    return runtime.journal
+
+
+def open_store(settings: Settings) -> Store:
+    """
+    Give the store that the database URL names; opens nothing yet.
+
+    Raises:
+        SettingError: The URL is of a kind we do not know.
+    """
+    url = settings.database_url
+    if url in {"memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"}:
+        from headrace._stores.memory import MemoryStore  # noqa: PLC0415 - one store is used, the others need not load
+
+        return MemoryStore()
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path:
+        from headrace._stores.sqlite import SQLiteStore  # noqa: PLC0415 - sqlite3 and aiosqlite: 50 ms
+
+        # As SQLAlchemy writes it: what follows the third slash is the path, so four slashes begin an absolute one.
+        return SQLiteStore(Path(unquote(parts.path)[1:]).expanduser(), settings.sqlite_synchronous)
+    raise SettingError("HEADRACE_DATABASE_URL", shown(url), "sqlite:///PATH (sqlite:////absolute/path) or memory:")
+
+
+def shown(url: str) -> str:
+    """Give *url* without the password in it."""
+    parts = urlsplit(url)
+    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
+
+
+def open_observer() -> Observer | None:
+    """
+    Give the maker of spans; None while nobody listens.
+
+    Somebody does when the application has set an SDK tracer provider, or when OTEL_EXPORTER_OTLP_ENDPOINT is set.
+    """
+    asked = any(os.environ.get(name) for name in TRACING) and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
+    if "opentelemetry.sdk.trace" not in sys.modules and not asked:
+        return None
+    from headrace._telemetry import spans  # noqa: PLC0415 - the SDK costs 200 ms and is loaded only for those who trace
+
+    return spans.observer(lambda: wall.now(), export=asked)
+
+
+def _in_child() -> None:
+    """
+    Furnish a forked child's runtime anew: its parent's back office, and its connection, did not come along.
+
+    The journal stays, because runs that were in progress at the fork go on telling to it.
+    """
+    global _guard
+    _guard = threading.Lock()
+    if _current is not None:
+        _left_behind.append(_current.store)
+        _current.furnish(open_store(_current.settings))
+
+
+# Stores of parents are kept, for a connection that is collected in the child would close the parent's file under it.
+_left_behind: Final[list[Store]] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+thread_host: Final = ThreadHost(desk)
+loop_host: Final = LoopHost(desk)
+
+
+def host_for(is_async: bool) -> Host:
+    """Give the host of async functions or of sync ones."""
+    return loop_host if is_async else thread_host

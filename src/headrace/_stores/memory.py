@@ -1,0 +1,81 @@
+"""The store in memory: a real store whose record ends with the process. The twin of every other, by the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace._model.ids import prefix_of
+from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._ports import Batch
+from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record
+
+EPOCH = -1
+
+
+class MemoryStore:
+    """Keeps rows in dicts. Read it from any thread: rows are only ever replaced whole."""
+
+    where = "memory:"
+
+    def __init__(self) -> None:
+        self.flows: dict[str, tuple[Any, ...]] = {}
+        self.tasks: dict[str, tuple[Any, ...]] = {}
+        self.lines: list[tuple[Any, ...]] = []
+
+    async def open(self) -> None:
+        """Nothing is to be opened."""
+
+    async def close(self) -> None:
+        """Keep what there is: whoever holds the store may go on reading."""
+
+    async def append(self, batch: Batch) -> None:
+        """Keep *batch*; a row of an older epoch than the one kept is passed over."""
+        for rows, columns, kept in ((batch.flow_runs, FLOW_COLUMNS, self.flows), (batch.task_runs, TASK_COLUMNS, self.tasks)):
+            for row in rows:
+                full = padded(row, columns)
+                known = kept.get(full[0])
+                if known is None or (full[EPOCH] or 1) >= (known[EPOCH] or 1):
+                    kept[full[0]] = full
+        self.lines.extend(tuple(line) for line in batch.logs)
+
+    async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
+        """List flow runs, newest first."""
+        rows = [row for row in list(self.flows.values()) if row[0].startswith(begins)]
+        if state is not None:
+            rows = [row for row in rows if state.lower() in {row[4].lower(), row[5].lower()}]
+        rows.sort(key=lambda row: (row[7], row[0]), reverse=True)
+        return [flow_record(row) for row in rows[:limit]]
+
+    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
+        """List task runs in the order in which they were called."""
+        ids = sorted(run_id for run_id in list(self.tasks) if run_id.startswith(prefix))
+        return [task_record(self.tasks[run_id]) for run_id in ids[:limit]]
+
+    async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
+        """List the flow runs that *run_ids* called, oldest first."""
+        wanted = set(run_ids)
+        rows = sorted((row for row in list(self.flows.values()) if row[13] in wanted), key=lambda row: (row[7], row[0]))
+        return [flow_record(row) for row in rows]
+
+    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
+        """List log lines, oldest first."""
+        prefixes = {prefix_of(run_id) for run_id in run_ids}
+        return [log_record(line) for line in list(self.lines) if prefix_of(line[0]) in prefixes]
+
+    async def delete(self, run_id: str) -> int:
+        """Remove a flow run and all below it."""
+        if run_id not in self.flows:
+            return 0
+        prefix = prefix_of(run_id)
+        below = {run_id, *(task for task in list(self.tasks) if task.startswith(prefix))}
+        removed = sum([await self.delete(child.id) for child in await self.children(sorted(below))])
+        self.flows.pop(run_id, None)
+        for task in below - {run_id}:
+            self.tasks.pop(task, None)
+        self.lines = [line for line in self.lines if prefix_of(line[0]) != prefix]
+        return removed + 1
+
+    async def facts(self) -> dict[str, str]:
+        """Say where the data is."""
+        return {"database": self.where, "kept": "in this process only", "flow runs": f"{len(self.flows):,}", "task runs": f"{len(self.tasks):,}"}

@@ -1,0 +1,93 @@
+"""Rows: the columns of the three kinds of row, in order, and the records they are read back as. Shared by all stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from headrace._model.records import FlowRun, LogLine, TaskRun, moment, stored_state, task_run_name
+
+FLOW_COLUMNS: Final = (
+    "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time", "end_time",
+    "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history", "epoch",
+)  # fmt: skip
+TASK_COLUMNS: Final = (
+    "id", "flow_run_id", "task_name", "state_type", "start_time", "end_time",
+    "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt", "epoch",
+)  # fmt: skip
+LOG_COLUMNS: Final = ("run_id", "at", "level", "logger", "message")
+TASK_HEAD: Final = 6
+
+Transitions = tuple[tuple[str, str, Any, str | None], ...]
+
+
+def flow_record(row: Sequence[Any]) -> FlowRun:
+    """Read a flow run's row."""
+    (run_id, name, flow_name, version, kind, state_name, message, created, start, end, count, tags, parameters, parent, level, owner, trace, history, _) = row  # fmt: skip
+    state = stored_state((kind, state_name), message, end or start or created, flow_run_id=run_id)
+    return FlowRun(
+        id=run_id,
+        name=name,
+        flow_name=flow_name,
+        flow_version=version,
+        state=state,
+        parameters=loaded(parameters) or {},
+        parent_id=parent,
+        start_time=moment(start),
+        end_time=moment(end),
+        run_count=count or 1,
+        tags=tuple(loaded(tags) or ()),
+        durability=level,
+        owner=owner,
+        trace_id=trace,
+        transitions=transitions(loaded(history), start, end, (kind, state_name), message),
+    )
+
+
+def task_record(row: Sequence[Any]) -> TaskRun:
+    """Read a task run's row."""
+    (run_id, flow_run_id, task_name, kind, start, end, name, parent, state_name, message, count, tags, history, _, _) = row
+    stamp = (kind, state_name or kind.title())
+    return TaskRun(
+        id=run_id,
+        name=name or task_run_name(task_name, run_id),
+        task_name=task_name,
+        state=stored_state(stamp, message, end or start, flow_run_id=flow_run_id, task_run_id=run_id),
+        flow_run_id=flow_run_id,
+        parent_task_run_id=parent,
+        start_time=moment(start),
+        end_time=moment(end),
+        run_count=count or 1,
+        tags=tuple(loaded(tags) or ()),
+        transitions=transitions(loaded(history), start, end, stamp, message),
+    )
+
+
+def log_record(row: Sequence[Any]) -> LogLine:
+    """Read a log line's row."""
+    run_id, at, level, logger, message = row
+    return LogLine(run_id=run_id, at=moment(at) or moment(0), level=level, logger=logger, message=message)  # type: ignore[arg-type]
+
+
+def transitions(history: Any, start: int | None, end: int | None, stamp: tuple[str, str], message: str | None) -> Transitions:
+    """Give each state a run was in; where no history was kept, start, end and final state tell it."""
+    if history:
+        return tuple((kind, name, moment(at), said) for kind, name, at, said in history)
+    known: list[tuple[str, str, Any, str | None]] = []
+    if start is not None and not (end is not None and end == start and stamp[0] not in {"COMPLETED"}):
+        known.append(("RUNNING", "Running", moment(start), None))
+    if end is not None:
+        known.append((*stamp, moment(end), message))
+    return tuple(known)
+
+
+def loaded(value: Any) -> Any:
+    """Read a column of JSON; rows kept in memory hold the value itself."""
+    return orjson.loads(value) if isinstance(value, str | bytes) else value
+
+
+def padded(row: Sequence[Any], columns: Sequence[str]) -> tuple[Any, ...]:
+    """Give *row* with what was left out at its end."""
+    return (*row, *(None,) * (len(columns) - len(row)))

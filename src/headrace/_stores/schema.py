@@ -1,0 +1,70 @@
+"""The SQLite schema, by version, and the statements that write and read it. Text only; runs nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS, TASK_HEAD
+
+VERSION: Final = 1
+APPLICATION_ID: Final = 0x48656164  # "Head"
+
+# A task run's id begins with its flow run's first four groups, so one b-tree serves both "this run" and "the runs of this
+# flow, in order". Times are nanoseconds since 1970; tags, parameters and history are JSON.
+CREATE: Final = (
+    """
+    CREATE TABLE flow_run (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, flow_name TEXT NOT NULL, flow_version TEXT,
+        state_type TEXT NOT NULL, state_name TEXT NOT NULL, message TEXT,
+        created INTEGER NOT NULL, start_time INTEGER, end_time INTEGER, run_count INTEGER,
+        tags TEXT, parameters TEXT, parent_id TEXT, durability TEXT NOT NULL, owner TEXT, trace_id TEXT, history TEXT,
+        epoch INTEGER
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX flow_run_created ON flow_run (created)",
+    "CREATE INDEX flow_run_parent ON flow_run (parent_id) WHERE parent_id IS NOT NULL",
+    "CREATE INDEX flow_run_unfinished ON flow_run (state_type) WHERE end_time IS NULL",
+    """
+    CREATE TABLE task_run (
+        id TEXT PRIMARY KEY, flow_run_id TEXT, task_name TEXT NOT NULL, state_type TEXT NOT NULL,
+        start_time INTEGER, end_time INTEGER, name TEXT, parent_task_run_id TEXT, state_name TEXT, message TEXT,
+        run_count INTEGER, tags TEXT, history TEXT, flow_attempt INTEGER, epoch INTEGER
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE log (
+        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at INTEGER NOT NULL, level INTEGER NOT NULL,
+        logger TEXT NOT NULL, message TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX log_run ON log (run_id, id)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+def upsert(table: str, columns: tuple[str, ...], given: int) -> str:
+    """
+    Give the statement that writes a JSON array of rows, each an array of the first *given* columns.
+
+    One statement a batch: each gives the interpreter's lock away and must get it back, 5 ms beside a busy thread. A row
+    of an older epoch than the one that is there is passed over.
+    """
+    written = columns[:given]
+    values = ", ".join(f"value->>{place}" for place in range(given))
+    changed = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+    return (
+        f"INSERT INTO {table} ({', '.join(written)}) SELECT {values} FROM json_each(?) WHERE true "
+        f"ON CONFLICT (id) DO UPDATE SET {changed} WHERE coalesce(excluded.epoch, 1) >= coalesce({table}.epoch, 1)"
+    )
+
+
+WRITE_FLOWS: Final = upsert("flow_run", FLOW_COLUMNS, len(FLOW_COLUMNS))
+WRITE_TASKS: Final = upsert("task_run", TASK_COLUMNS, len(TASK_COLUMNS))
+WRITE_PLAIN_TASKS: Final = upsert("task_run", TASK_COLUMNS, TASK_HEAD)
+WRITE_LOGS: Final = (
+    f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) SELECT {', '.join(f'value->>{place}' for place in range(len(LOG_COLUMNS)))} "
+    f"FROM json_each(?)"
+)
+READ_FLOWS: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run"
+READ_TASKS: Final = f"SELECT {', '.join(TASK_COLUMNS)} FROM task_run"

@@ -1,0 +1,286 @@
+"""
+The store in a SQLite file, shared by any number of processes of one machine.
+
+Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most four statements. Reading
+goes through aiosqlite on a connection of its own and never stops the writer (WAL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+import orjson
+
+from headrace._model.ids import prefix_of
+from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._ports import Batch
+from headrace._stores import schema
+from headrace._stores.rows import LOG_COLUMNS, TASK_HEAD, flow_record, log_record, task_record
+from headrace.errors import DatabaseTooNew, StoreUnavailable
+
+PATIENCE: Final = 60.0
+LAST: Final = "g"  # sorts behind every hexadecimal digit
+
+
+class SQLiteStore:
+    """
+    Keeps rows in the SQLite file *path*.
+
+    Args:
+        synchronous: SQLite's setting for every commit; None: FULL for batches with a durable flow's events, else NORMAL.
+    """
+
+    def __init__(self, path: Path, synchronous: str | None = None) -> None:
+        self.path = path
+        self.where = str(path)
+        self.synchronous = synchronous
+        self.current_synchronous = ""
+        self.writer: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            self.writer = connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            patiently(connection, "PRAGMA journal_mode = WAL")
+            self.create(connection)
+        except (OSError, sqlite3.Error) as error:
+            await self.close()
+            raise StoreUnavailable(self.where, said(error)) from error
+        except StoreUnavailable:
+            await self.close()
+            raise
+
+    def create(self, connection: sqlite3.Connection) -> None:
+        """
+        Create the tables, unless another process has done so.
+
+        Raises:
+            DatabaseTooNew: A later Headrace has been here.
+        """
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > schema.VERSION:
+            raise DatabaseTooNew(self.where, found, schema.VERSION)
+        if found == schema.VERSION:
+            return
+        patiently(connection, "BEGIN IMMEDIATE")
+        try:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found == 0:
+                for statement in schema.CREATE:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+
+    async def append(self, batch: Batch) -> None:
+        """Write *batch* as one transaction, waiting for other processes in their turn."""
+        connection = self.writer
+        if connection is None:
+            raise StoreUnavailable(self.where, "it is not open")
+        try:
+            self.settle_synchronous(connection, batch.strict)
+            patiently(connection, "BEGIN IMMEDIATE")
+            try:
+                for statement, rows in statements(batch):
+                    connection.execute(statement, (as_json(rows),))
+                connection.execute("COMMIT")
+            except BaseException:
+                roll_back(connection)
+                raise
+        except sqlite3.Error as error:
+            raise StoreUnavailable(self.where, said(error)) from error
+
+    def settle_synchronous(self, connection: sqlite3.Connection, strict: bool) -> None:
+        """Have SQLite wait for the disk as the batch needs it."""
+        wanted = self.synchronous or ("FULL" if strict else "NORMAL")
+        if wanted != self.current_synchronous:
+            connection.execute(f"PRAGMA synchronous = {wanted}")
+            self.current_synchronous = wanted
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        connection, self.writer, self.current_synchronous = self.writer, None, ""
+        if connection is not None:
+            connection.close()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[aiosqlite.Connection]:
+        """
+        Open a connection that only reads.
+
+        Raises:
+            StoreUnavailable: There is no database yet, or it cannot be read.
+        """
+        if not self.path.exists():
+            raise StoreUnavailable(self.where, "there is none yet", "Run a flow first; the first run creates it.")
+        try:
+            async with aiosqlite.connect(self.path, timeout=PATIENCE) as connection:
+                await connection.execute("PRAGMA query_only = 1")
+                async with connection.execute("PRAGMA user_version") as cursor:
+                    (found,) = await cursor.fetchone() or (0,)
+                if found > schema.VERSION:
+                    raise DatabaseTooNew(self.where, found, schema.VERSION)
+                if found == 0:
+                    raise StoreUnavailable(self.where, "it holds no Headrace tables", "Run a flow first; the first run creates them.")
+                yield connection
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnavailable(self.where, said(error)) from error
+
+    async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Read all that *statement* gives."""
+        async with self.reading() as connection, connection.execute(statement, values) as cursor:
+            return [tuple(row) for row in await cursor.fetchall()]
+
+    async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
+        """List flow runs, newest first."""
+        where: list[str] = []
+        values: list[Any] = []
+        if begins:
+            where.append("id >= ? AND id < ?")
+            values += [begins, begins + LAST]
+        if state is not None:
+            where.append("(state_type = upper(?) OR lower(state_name) = lower(?))")
+            values += [state, state]
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        statement = f"{schema.READ_FLOWS}{condition} ORDER BY created DESC, id DESC LIMIT ?"
+        return [flow_record(row) for row in await self.rows(statement, [*values, limit])]
+
+    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
+        """List task runs in the order in which they were called."""
+        statement = f"{schema.READ_TASKS} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        rows = await self.rows(statement, (prefix, prefix + LAST, -1 if limit is None else limit))
+        return [task_record(row) for row in rows]
+
+    async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
+        """List the flow runs that *run_ids* called, oldest first."""
+        statement = f"{schema.READ_FLOWS} WHERE parent_id IN (SELECT value FROM json_each(?)) ORDER BY created, id"
+        return [flow_record(row) for row in await self.rows(statement, (as_json(list(run_ids)),))]
+
+    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
+        """List log lines, oldest first."""
+        prefixes = sorted({prefix_of(run_id) for run_id in run_ids})
+        columns = ", ".join(f"log.{column}" for column in LOG_COLUMNS)
+        statement = (
+            f"SELECT {columns} FROM json_each(?) AS wanted JOIN log ON log.run_id >= wanted.value AND log.run_id < wanted.value || '{LAST}' "
+            f"ORDER BY log.at, log.id"
+        )
+        return [log_record(row) for row in await self.rows(statement, (as_json(prefixes),))]
+
+    async def delete(self, run_id: str) -> int:
+        """Remove a flow run and all below it, in one transaction."""
+        doomed: list[str] = []
+        found = await self.flow_runs(limit=1, begins=run_id)
+        while found:
+            doomed += [run.id for run in found]
+            below = [task.id for run in found for task in await self.task_runs(prefix_of(run.id))]
+            found = await self.children([run.id for run in found] + below)
+        own = self.writer is None
+        if own:
+            await self.open()
+        connection = self.writer
+        assert connection is not None
+        try:
+            patiently(connection, "BEGIN IMMEDIATE")
+            for flow in doomed:
+                prefix = prefix_of(flow)
+                connection.execute("DELETE FROM flow_run WHERE id = ?", (flow,))
+                connection.execute("DELETE FROM task_run WHERE id >= ? AND id < ?", (prefix, prefix + LAST))
+                connection.execute("DELETE FROM log WHERE run_id >= ? AND run_id < ?", (prefix, prefix + LAST))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            roll_back(connection)
+            raise StoreUnavailable(self.where, said(error)) from error
+        finally:
+            if own:
+                await self.close()
+        return len(doomed)
+
+    async def facts(self) -> dict[str, str]:
+        """Say where the data is, how large, and how SQLite keeps it."""
+        async with self.reading() as connection:
+            found: dict[str, str] = {"database": self.where, "size": f"{self.path.stat().st_size / 1e6:.1f} MB"}
+            for name, statement in (
+                ("SQLite", "SELECT sqlite_version()"),
+                ("journal mode", "PRAGMA journal_mode"),
+                ("schema version", "PRAGMA user_version"),
+                ("flow runs", "SELECT count(*) FROM flow_run"),
+                ("task runs", "SELECT count(*) FROM task_run"),
+            ):
+                async with connection.execute(statement) as cursor:
+                    row = await cursor.fetchone()
+                    found[name] = f"{row[0]:,}" if row and isinstance(row[0], int) else str(row[0] if row else "")
+            found["synchronous"] = self.synchronous or "NORMAL; FULL for durable flows"
+            return found
+
+
+def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
+    """Give the statements that write *batch*, each with its rows; task runs with nothing special take a narrower one."""
+    plain = [row for row in batch.task_runs if len(row) == TASK_HEAD]
+    full = [row for row in batch.task_runs if len(row) != TASK_HEAD]
+    flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
+    kinds = ((schema.WRITE_FLOWS, flows), (schema.WRITE_PLAIN_TASKS, plain), (schema.WRITE_TASKS, full), (schema.WRITE_LOGS, batch.logs))
+    return [(statement, list(rows)) for statement, rows in kinds if rows]
+
+
+def as_json(value: Any) -> str:
+    """Give *value* as JSON text; signs that cannot be encoded are escaped, other strangers become their repr."""
+    try:
+        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        return orjson.dumps(cleaned(value), default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def cleaned(value: Any) -> Any:
+    """Give *value* with lone surrogates escaped in every text."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(item) for key, item in value.items()}
+    return value
+
+
+def patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """
+    Run *statement*, again while another process holds the file.
+
+    SQLite's own waiting (busy_timeout) does not cover a change of the journal mode, nor is it fair; so ours goes on top,
+    for a minute, with growing pauses drawn at random.
+    """
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.001
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or time.monotonic() > deadline:
+                raise
+        time.sleep(pause * random.random())
+        pause = min(pause * 2, 0.1)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the open transaction, if SQLite has not done so itself."""
+    if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+def said(error: Exception) -> str:
+    """Give what went wrong in the system's own words."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,164 @@
+"""Log records of runs: their ids, their form on the console, and their way into the store. Words live in the engine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any, Final, TextIO
+
+from headrace._engine.context import current_run
+from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._model.events import LOG, clipped
+
+STORED_LINE: Final = 64_000
+RESET: Final = "\x1b[0m"
+COLOURS: Final = {
+    logging.DEBUG: "\x1b[2m",
+    logging.INFO: "\x1b[36m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[1;31m",
+}
+
+
+class RunContextFilter(logging.Filter):
+    """
+    Put the ids of the current run on every record that passes; drops none.
+
+    Attributes set: flow_run_id, flow_run_name, flow_name, task_run_id, task_run_name, task_name, trace_id (32 hex
+    digits), span_id (16); each is "" where there is none. Attach it to any handler of your own.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set the attributes on *record*; always true."""
+        if not hasattr(record, "flow_run_id"):
+            run: Run | None = getattr(record, "headrace_run", None) or current_run.get()
+            for name, value in ids_of(run).items():
+                setattr(record, name, value)
+        return True
+
+
+def ids_of(run: Run | None) -> dict[str, str]:
+    """Give the attributes that `RunContextFilter` sets, for *run*."""
+    task = run if isinstance(run, TaskRunning) else None
+    flow: Run | None = run
+    while flow is not None and not isinstance(flow, FlowRunning):
+        flow = flow.parent
+    span = None if run is None or run.span is None else run.span.get_span_context()
+    return {
+        "flow_run_id": "" if flow is None else flow.id,
+        "flow_run_name": "" if flow is None else flow.name,
+        "flow_name": "" if flow is None else flow.spec.name,
+        "task_run_id": "" if task is None else task.id,
+        "task_run_name": "" if task is None else task.name,
+        "task_name": "" if task is None else task.spec.name,
+        "trace_id": "" if span is None else f"{span.trace_id:032x}",
+        "span_id": "" if span is None else f"{span.span_id:016x}",
+    }
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Form of a line: `15:42:01.234 | INFO    | Flow run 'nimble-falcon' - Finished in state Completed()`."""
+
+    def __init__(self, colour: bool) -> None:
+        super().__init__()
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give *record* as a line, with the traceback below it where there is one."""
+        who = getattr(record, "run_label", None) or record.name
+        moment = f"{time.strftime('%H:%M:%S', time.localtime(record.created))}.{int(record.msecs):03d}"
+        level = f"{record.levelname:<7}"
+        if self.colour:
+            level = f"{COLOURS.get(record.levelno, '')}{level}{RESET}"
+        line = f"{moment} | {level} | {who} - {text_of(record)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """
+    Writes lines to stderr, wherever that points at the moment.
+
+    Silent once the application has given the root logger handlers of its own: its form wins, and nothing is said twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    @property
+    def stream(self) -> TextIO:
+        """The stream of now: tests and notebooks replace sys.stderr."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _value: TextIO) -> None:
+        """Keep to sys.stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*; signs that the terminal cannot show are escaped."""
+        if logging.getLogger().handlers:
+            return
+        stream = sys.stderr
+        if stream is None:
+            return
+        try:
+            line = ConsoleFormatter(stream.isatty()).format(record) + "\n"
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+        except Exception:
+            self.handleError(record)
+
+
+class StoreHandler(logging.Handler):
+    """Tells the journal the lines that a run's own logger says, so that they are kept with the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell *record* where it belongs to a run in progress."""
+        run: Run | None = getattr(record, "headrace_run", None)
+        if run is None:
+            return
+        message = text_of(record)
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        at = int(record.created * 1e9)
+        run.scope.tell((run, LOG, at, (record.levelno, record.name, clipped(message, STORED_LINE))))
+
+
+class RunLogger(logging.LoggerAdapter[logging.Logger]):
+    """The logger of one run, as `get_run_logger` gives it."""
+
+    def __init__(self, logger: logging.Logger, run: Run, extra: dict[str, Any]) -> None:
+        super().__init__(logger, extra)
+        self.run = run
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Put the run and the user's *extra* on the record."""
+        own = {"headrace_run": self.run, "run_label": self.run.label}
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {}), **own}
+        return msg, kwargs
+
+
+def text_of(record: logging.LogRecord) -> str:
+    """Give the message, also where its arguments do not fit its format: then both as they are."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{record.msg} {record.args!r}"
+
+
+def set_up(level: str) -> None:
+    """Give our loggers their level and handlers; done once, and again only for another *level*."""
+    top = logging.getLogger("headrace")
+    top.setLevel(logging.CRITICAL + 1 if level == "OFF" else level)
+    if not any(isinstance(handler, ConsoleHandler) for handler in top.handlers):
+        console = ConsoleHandler()
+        console.addFilter(RunContextFilter())
+        top.addHandler(console)
+    for kind in ("flow_runs", "task_runs"):
+        logger = logging.getLogger(f"headrace.{kind}")
+        if not any(isinstance(handler, StoreHandler) for handler in logger.handlers):
+            logger.addHandler(StoreHandler())

@@ -1,0 +1,230 @@
+"""Errors: every exception Headrace raises, each building its own sentence. Decides nothing, catches nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "AmbiguousRunId",
+    "CancelledRun",
+    "CrashedRun",
+    "DatabaseTooNew",
+    "FailedRun",
+    "FlowRunTimeoutError",
+    "HeadraceError",
+    "InvalidNameError",
+    "MissingContextError",
+    "MissingExtra",
+    "MissingResult",
+    "OptionError",
+    "OptionTypeError",
+    "ParameterBindError",
+    "ParameterTypeError",
+    "PausedRun",
+    "ReservedArgumentError",
+    "RunNameError",
+    "RunNotFound",
+    "RunningLoopError",
+    "SettingError",
+    "StoreUnavailable",
+    "TaskRunTimeoutError",
+    "TerminationSignal",
+    "UnfinishedRun",
+    "UpstreamTaskError",
+]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which of *known* looks most like *word*, as the tail of a sentence; empty when none does."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def short(value: object, limit: int = 120) -> str:
+    """Give the repr of *value* on one line of at most *limit* characters, even if its __repr__ raises."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+class HeadraceError(Exception):
+    """What all of our ordinary errors share."""
+
+
+# -- decoration ---------------------------------------------------------------------------------------------
+
+
+class OptionError(HeadraceError, ValueError):
+    """An option of @flow or @task has a value it cannot have, or contradicts another."""
+
+
+class OptionTypeError(HeadraceError, TypeError):
+    """An option of @flow or @task is unknown or of the wrong type."""
+
+
+class InvalidNameError(OptionError):
+    """A name holds a character that paths and URLs give a meaning to."""
+
+    def __init__(self, what: str, name: str, banned: str) -> None:
+        super().__init__(f"The {what} name {name!r} holds one of {' '.join(banned)}, which a name must not. Leave it out.")
+
+
+class ReservedArgumentError(OptionTypeError):
+    """The user's function has a parameter whose name the call itself needs."""
+
+    def __init__(self, what: str, function: str, argument: str) -> None:
+        super().__init__(
+            f"The {what} {function!r} has a parameter named {argument!r}, which every call of a {what} takes for "
+            f"itself. Rename the parameter."
+        )
+
+
+class SettingError(HeadraceError, ValueError):
+    """An environment variable of ours holds a value it cannot have."""
+
+    def __init__(self, name: str, value: str, wanted: str) -> None:
+        super().__init__(f"{name} is {value!r}; it must be {wanted}. Change or unset it.")
+
+
+# -- calls --------------------------------------------------------------------------------------------------
+
+
+class ParameterBindError(HeadraceError, TypeError):
+    """The arguments of a call do not fit the signature."""
+
+    def __init__(self, what: str, name: str, reason: str, signature: str) -> None:
+        super().__init__(f"The {what} {name!r} cannot be called like this: {reason}. Its signature is {name}{signature}.")
+
+
+class ParameterTypeError(HeadraceError, TypeError):
+    """A flow's parameters do not fit its annotations; names each of them."""
+
+    def __init__(self, flow: str, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n - {name}: {reason}" for name, reason in self.problems)
+        super().__init__(f"The flow {flow!r} received invalid parameters:{lines}")
+
+
+class RunNameError(HeadraceError, ValueError):
+    """A run-name template or callable failed."""
+
+
+class MissingContextError(HeadraceError, RuntimeError):
+    """Something that needs a run was asked for outside of one."""
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(f"{asked} is only there inside a flow or task run, and none is active here. Call it from a function decorated with @flow or @task.")
+
+
+class RunningLoopError(HeadraceError, RuntimeError):
+    """A blocking call was made on the thread of a running event loop."""
+
+    def __init__(self, asked: str, instead: str) -> None:
+        super().__init__(f"{asked} would block the event loop that runs on this thread. Write {instead} instead.")
+
+
+# -- outcomes -----------------------------------------------------------------------------------------------
+
+
+class TaskRunTimeoutError(HeadraceError, TimeoutError):
+    """A task run took longer than its *timeout_seconds*."""
+
+
+class FlowRunTimeoutError(HeadraceError, TimeoutError):
+    """A flow run took longer than its *timeout_seconds*."""
+
+
+class FailedRun(HeadraceError):
+    """The result of a run that failed without an exception was asked for."""
+
+
+class CrashedRun(HeadraceError):
+    """The result of a run that crashed was asked for."""
+
+
+class CancelledRun(HeadraceError):
+    """The result of a run that was cancelled was asked for."""
+
+
+class PausedRun(HeadraceError):
+    """The result of a run that is paused was asked for."""
+
+
+class UnfinishedRun(HeadraceError):
+    """The result of a run that has not ended was asked for."""
+
+
+class MissingResult(HeadraceError):
+    """A run completed, but its value was not kept with the state."""
+
+
+class UpstreamTaskError(HeadraceError):
+    """A run was not started because one it waits for did not complete."""
+
+    def __init__(self, name: str, upstream: str, state: object) -> None:
+        super().__init__(
+            f"{name} was not started: the upstream run {upstream!r} it needs ended as {state}. "
+            f"Handle that failure first, or leave the run out of the arguments and of wait_for."
+        )
+
+
+class TerminationSignal(SystemExit):
+    """SIGTERM arrived while a flow ran. Leaves the process with status 143 once the run is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
+# -- store --------------------------------------------------------------------------------------------------
+
+
+class StoreUnavailable(HeadraceError):
+    """The database cannot be opened or written."""
+
+    def __init__(self, where: str, reason: str, remedy: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"Cannot use the database {where}: {reason}. "
+            + (remedy or "Set HEADRACE_DATABASE_URL or HEADRACE_HOME to a place that can be written, or HEADRACE_DATABASE_URL=memory: to keep no record.")
+        )
+
+
+class DatabaseTooNew(StoreUnavailable):
+    """The database was written by a later version of Headrace."""
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        super().__init__(
+            where,
+            f"it has schema version {found}, and this Headrace knows versions up to {known}",
+            "Upgrade Headrace (pip install -U headrace), or point HEADRACE_DATABASE_URL at another database.",
+        )
+
+
+class RunNotFound(HeadraceError, LookupError):
+    """No run has this id."""
+
+    def __init__(self, what: str, asked: str) -> None:
+        super().__init__(f"No {what} run has an id that begins with {asked!r}. List them: headrace flow-run ls")
+
+
+class AmbiguousRunId(HeadraceError, LookupError):
+    """Several runs have ids that begin alike."""
+
+    def __init__(self, what: str, asked: str, found: Iterable[str]) -> None:
+        super().__init__(f"Several {what} runs have ids that begin with {asked!r}: {', '.join(found)}. Give more of it.")
+
+
+class MissingExtra(HeadraceError, ImportError):
+    """Something needs packages that an extra of ours installs."""
+
+    def __init__(self, wanted: str, extra: str) -> None:
+        super().__init__(f'{wanted} needs packages that are not installed. Run: pip install "headrace[{extra}]"')
+
+
+def wrong_type(owner: str, option: str, wanted: str, value: Any) -> OptionTypeError:
+    """Build the error for an *option* of *owner* whose *value* is of the wrong type."""
+    return OptionTypeError(f"{option} of {owner} must be {wanted}, not {short(value)} ({type(value).__name__}).")

@@ -1,0 +1,147 @@
+"""Flows: `@flow` and what it makes of a function. The life of a run is the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from headrace._decorated import Decorated, H
+from headrace._engine.life import drive
+from headrace._model.options import FlowOptions
+from headrace._model.states import State
+
+__all__ = ["Flow", "FlowOptions", "flow"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Flow(Decorated, Generic[P, R]):
+    """
+    A function whose calls are flow runs. Made by `@flow`.
+
+    Call it as the function: a sync one gives its value, an async one a coroutine. Called inside another flow it is a subflow,
+    with a run of its own. When the call returns, the run is recorded, unless its durability is "off".
+    """
+
+    kind = "flow"
+    fn: Callable[P, R]
+
+    @overload
+    def __call__(
+        self: Flow[Q, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State[R]: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Run the flow.
+
+        Args:
+            return_state: Give the final State instead of the value; never raises what the run raised.
+            wait_for: States that must be completed ones, else the body is not run and UpstreamTaskError raised.
+
+        Raises:
+            Exception: Whatever the function raised, as the same object, when no attempt is left.
+            ParameterBindError: The arguments do not fit the signature.
+            ParameterTypeError: They do not fit the annotations.
+            FlowRunTimeoutError: An attempt took longer than *timeout_seconds*, and none is left.
+            StoreUnavailable: The flow is durable and the database cannot be written.
+        """
+        if self.arguments:
+            args = self.arguments + args
+        if self.streams or "return_state" in kwargs or "wait_for" in kwargs:
+            return self.start(args, kwargs)
+        life = self.life(args, kwargs)
+        return drive(life) if self.drives else life
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Flow[P, R]: ...
+    @overload
+    def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Give the flow bound to *instance*, as methods are."""
+        return self.bound_to(instance, owner)
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+        """Give a copy with other options; those not named stay, None goes back to the default, this flow does not change."""
+        changed: Flow[P, R] = self.with_given(options)
+        return changed
+
+    def on_running(self, hook: H) -> H:
+        """Have *hook(flow, flow_run, state)* called at the start of each attempt; use it as a decorator."""
+        return self.add_hook("on_running", hook)
+
+    def on_completion(self, hook: H) -> H:
+        """Have *hook(flow, flow_run, state)* called when a run completed; use it as a decorator."""
+        return self.add_hook("on_completion", hook)
+
+    def on_failure(self, hook: H) -> H:
+        """Have *hook(flow, flow_run, state)* called when a run failed for good; use it as a decorator."""
+        return self.add_hook("on_failure", hook)
+
+    def on_cancellation(self, hook: H) -> H:
+        """Have *hook(flow, flow_run, state)* called when a run was cancelled; use it as a decorator."""
+        return self.add_hook("on_cancellation", hook)
+
+    def on_crashed(self, hook: H) -> H:
+        """Have *hook(flow, flow_run, state)* called when a run crashed; use it as a decorator."""
+        return self.add_hook("on_crashed", hook)
+
+
+class FlowDecorator(Protocol):
+    """What `@flow(...)` with options gives."""
+
+    @overload
+    def __call__(self, fn: classmethod[Any, P, R], /) -> Flow[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def flow(fn: classmethod[Any, P, R], /, **options: Unpack[FlowOptions]) -> Flow[P, R]: ...
+@overload
+def flow(fn: Callable[P, R], /, **options: Unpack[FlowOptions]) -> Flow[P, R]: ...
+@overload
+def flow(fn: None = None, /, **options: Unpack[FlowOptions]) -> FlowDecorator: ...
+
+
+def flow(fn: Any = None, /, **options: Any) -> Any:
+    """
+    Make a function a flow; with or without parentheses.
+
+    Args:
+        name: What it is called in logs, records and spans. The function's name with dashes for underscores.
+        description: Free text. The docstring.
+        version: Free text, kept with each run.
+        flow_run_name: A template over the parameters such as "load {day:%A}", or a callable that gives the name. Two words.
+        validate_parameters: Make the parameters fit their annotations, or refuse them. True.
+        retries: Attempts after the first; 0 or more. Each runs the whole function again.
+        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on), or a
+            callable that makes the list from *retries*, such as `exponential_backoff(1)`.
+        retry_jitter_factor: Spread each delay between delay / (1 + factor) and delay * (1 + factor), delay on average.
+        retry_condition_fn: `condition(flow, flow_run, state)`, sync or async; false ends the retries.
+        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a thread
+            of its own and is left there: its caller goes on in time, its late result is dropped.
+        log_prints: Turn `print` into log lines at INFO, in the tasks too. As the calling flow does; else not.
+        durability: "off": nothing is recorded. "batched": recorded behind the flow, complete when the call returns; a
+            killed process loses the last moments. "strict": each task run is recorded before its caller goes on.
+        durable: True is another word for durability="strict".
+        on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run, state)`;
+            one that raises is logged.
+
+    Raises:
+        OptionTypeError: An option is unknown or of the wrong type.
+        OptionError: An option's value is out of bounds, or contradicts another.
+    """
+    if fn is None:
+        return lambda function: Flow(function, options)
+    return Flow(fn, options)

@@ -1,0 +1,67 @@
+"""Settings: the environment, read once into one frozen object. Opens and creates nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from headrace.errors import SettingError
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OFF")
+
+
+@attrs.frozen
+class Settings:
+    """
+    What can be set from outside.
+
+    Attributes:
+        home: HEADRACE_HOME; where the database lies by default. ~/.headrace.
+        database_url: HEADRACE_DATABASE_URL; `sqlite:///PATH`, or `memory:` to keep the record in this process only.
+        log_level: HEADRACE_LOG_LEVEL; DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF. INFO.
+        sqlite_synchronous: HEADRACE_SQLITE_SYNCHRONOUS; OFF, NORMAL, FULL or EXTRA for every commit. Else FULL for
+            batches that hold a durable flow's events, NORMAL for others.
+        durability: HEADRACE_DURABILITY; what flows do that do not say: off, batched or strict. batched.
+    """
+
+    home: Path
+    database_url: str
+    log_level: str = "INFO"
+    sqlite_synchronous: str | None = None
+    durability: str = "batched"
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """
+        Read *environment*, by default that of the process.
+
+        Raises:
+            SettingError: A value is none of those that can be.
+        """
+        given = os.environ if environment is None else environment
+        home = Path(given.get("HEADRACE_HOME") or Path.home() / ".headrace").expanduser()
+        return cls(
+            home=home,
+            database_url=given.get("HEADRACE_DATABASE_URL") or f"sqlite:///{home / 'headrace.db'}",
+            log_level=one_of(given, "HEADRACE_LOG_LEVEL", LEVELS) or "INFO",
+            sqlite_synchronous=one_of(given, "HEADRACE_SQLITE_SYNCHRONOUS", ("OFF", "NORMAL", "FULL", "EXTRA")),
+            durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),
+        )
+
+
+def one_of(given: Mapping[str, str], name: str, known: tuple[str, ...]) -> str | None:
+    """
+    Give the value of *name*, in capitals; None where it is unset or empty.
+
+    Raises:
+        SettingError: It is none of *known*.
+    """
+    value = given.get(name)
+    if not value:
+        return None
+    if value.upper() not in known:
+        raise SettingError(name, value, f"one of {', '.join(known)}")
+    return value.upper()

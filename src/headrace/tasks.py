@@ -1,0 +1,144 @@
+"""Tasks: `@task` and what it makes of a function. The life of a run is the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from headrace._decorated import Decorated, H
+from headrace._engine.life import drive
+from headrace._model.options import TaskOptions
+from headrace._model.policy import doublings
+from headrace._model.states import State
+
+__all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Task(Decorated, Generic[P, R]):
+    """
+    A function whose calls are task runs. Made by `@task`.
+
+    Call it as the function: a sync one gives its value, an async one a coroutine. Inside a flow the run belongs to the flow;
+    outside it stands by itself and is retried, recorded and traced all the same.
+    """
+
+    kind = "task"
+    fn: Callable[P, R]
+
+    @overload
+    def __call__(
+        self: Task[Q, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State[R]: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Run the task.
+
+        Args:
+            return_state: Give the final State instead of the value; never raises what the run raised.
+            wait_for: States that must be completed ones, else the body is not run and UpstreamTaskError raised.
+
+        Raises:
+            Exception: Whatever the function raised, as the same object, when no attempt is left.
+            TaskRunTimeoutError: An attempt took longer than *timeout_seconds*, and none is left.
+            ParameterBindError: The arguments do not fit the signature.
+        """
+        if self.arguments:
+            args = self.arguments + args
+        if self.streams or "return_state" in kwargs or "wait_for" in kwargs:
+            return self.start(args, kwargs)
+        life = self.life(args, kwargs)
+        return drive(life) if self.drives else life
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Task[P, R]: ...
+    @overload
+    def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Task[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Give the task bound to *instance*, as methods are."""
+        return self.bound_to(instance, owner)
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+        """Give a copy with other options; those not named stay, None goes back to the default, this task does not change."""
+        changed: Task[P, R] = self.with_given(options)
+        return changed
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags every run of it has."""
+        return self.spec.tags
+
+    def on_running(self, hook: H) -> H:
+        """Have *hook(task, task_run, state)* called at the start of each attempt; use it as a decorator."""
+        return self.add_hook("on_running", hook)
+
+    def on_completion(self, hook: H) -> H:
+        """Have *hook(task, task_run, state)* called when a run completed; use it as a decorator."""
+        return self.add_hook("on_completion", hook)
+
+    def on_failure(self, hook: H) -> H:
+        """Have *hook(task, task_run, state)* called when a run failed for good; use it as a decorator."""
+        return self.add_hook("on_failure", hook)
+
+
+class TaskDecorator(Protocol):
+    """What `@task(...)` with options gives."""
+
+    @overload
+    def __call__(self, fn: classmethod[Any, P, R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(fn: classmethod[Any, P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
+@overload
+def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
+@overload
+def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+
+
+def task(fn: Any = None, /, **options: Any) -> Any:
+    """
+    Make a function a task; with or without parentheses.
+
+    Args:
+        name: What it is called in logs, records and spans. The function's name.
+        description: Free text. The docstring.
+        version: Free text.
+        tags: Strings that every run carries.
+        task_run_name: A template over the parameters such as "fetch {url}", or a callable that gives the name.
+        retries: Attempts after the first; 0 or more.
+        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on), or a
+            callable that makes the list from *retries*, such as `exponential_backoff(1)`.
+        retry_jitter_factor: Spread each delay between delay / (1 + factor) and delay * (1 + factor), delay on average.
+        retry_condition_fn: `condition(task, task_run, state)`, sync or async; false ends the retries.
+        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a thread
+            of its own and is left there: its caller goes on in time, its late result is dropped.
+        log_prints: Turn `print` into log lines at INFO. As the calling flow does.
+        on_running, on_completion, on_failure: Lists of hooks `hook(task, task_run, state)`; one that raises is logged.
+
+    Raises:
+        OptionTypeError: An option is unknown or of the wrong type.
+        OptionError: An option's value is out of bounds, or contradicts another.
+    """
+    if fn is None:
+        return lambda function: Task(function, options)
+    return Task(fn, options)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Give a *retry_delay_seconds* of *backoff_factor* seconds that doubles with each retry: 1, 2, 4, 8 ... for 1."""
+    return lambda retries: doublings(backoff_factor, retries)
