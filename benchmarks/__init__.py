@@ -1,0 +1,1 @@
+"""Measures what Headrace costs beside the same work by hand; no test, and never imported by the package."""
