@@ -1,4 +1,4 @@
-"""What flows and tasks have in common as objects: a function, its options, its name, its compiled life. Runs nothing itself."""
+"""What flows and tasks have in common as objects: function, options, name, compiled life. Runs nothing itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Decorated:
                 f"Decorate its function ({fn.name}.fn), or change its options with .with_options(...)."
             )
         if not callable(fn):
-            raise OptionTypeError(f"@{self.kind} decorates something that can be called, not {short(fn)} ({type(fn).__name__}).")
+            raise OptionTypeError(
+                f"@{self.kind} decorates something that can be called, not {short(fn)} ({type(fn).__name__})."
+            )
         self.fn = fn
         self.given = dict(given)
         self.arguments: tuple[Any, ...] = ()
@@ -102,7 +104,9 @@ class Decorated:
             life = self.life(args, kwargs, wait_for, return_state)
             return life if self.spec.is_async else drive(life)
         if return_state:
-            raise OptionError(f"{self.kind} {self.name!r} is a generator: it yields items and has no state to return. Leave out return_state.")
+            raise OptionError(
+                f"{self.kind} {self.name!r} is a generator, so it has no state to return. Leave out return_state."
+            )
         if self.spec.is_async:
             return self.life(args, kwargs, wait_for)
         returned: list[Any] = []
@@ -126,7 +130,9 @@ class Decorated:
     def add_hook(self, option: str, hook: H) -> H:
         """Add *hook*; what the decorators such as `on_failure` do. Gives *hook* back."""
         if not callable(hook):
-            raise OptionTypeError(f"{option} of {self.kind} {self.name!r} takes something that can be called, not {short(hook)}.")
+            raise OptionTypeError(
+                f"{option} of {self.kind} {self.name!r} takes something that can be called, not {short(hook)}."
+            )
         self.spec.hooks[option].append(hook)
         if option == "on_running":
             self.compile()

@@ -1,7 +1,8 @@
 """
 The back office: one daemon thread with one event loop, where the journal is committed and its spans are made.
 
-It takes what has arrived and never waits for more; under load the batches grow by themselves. User code never runs here.
+It takes what has arrived and never waits for more; under load the batches grow by themselves. User code never runs
+here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from headrace._engine.journal import Answer, Journal, fold
+from headrace._engine.fold import fold
+from headrace._engine.journal import Answer, Journal
 from headrace._engine.runs import Run
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
@@ -59,7 +61,9 @@ class BackOffice:
         with self.guard:
             if self.thread is None:
                 ready = threading.Event()
-                self.thread = threading.Thread(target=self.work, args=(ready,), name="headrace back office", daemon=True)
+                self.thread = threading.Thread(
+                    target=self.work, args=(ready,), name="headrace back office", daemon=True
+                )
                 atexit.register(self.close)
                 try:
                     self.thread.start()
@@ -178,7 +182,7 @@ def owner() -> str:
 
 
 def started(pid: int) -> str:
-    """Give when process *pid* started, in clock ticks since boot; "" where it is not there or the system does not say."""
+    """Give when process *pid* started, in clock ticks since boot; "" where that cannot be known."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
             return stat.read().rpartition(")")[2].split()[19]

@@ -54,7 +54,7 @@ class Store(Protocol):
         ...
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
-        """List flow runs, newest first: at most *limit*, whose state has the type or name *state*, whose id begins so."""
+        """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
         ...
 
     async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
@@ -70,7 +70,7 @@ class Store(Protocol):
         ...
 
     async def delete(self, run_id: str) -> int:
-        """Remove a flow run with its task runs and log lines, and its subflows with theirs; give the number of flow runs."""
+        """Remove a flow run and its subflows, with task runs and log lines; give the number of flow runs."""
         ...
 
     async def facts(self) -> dict[str, str]:
@@ -156,7 +156,14 @@ class Host(Protocol):
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
         ...
 
-    async def call(self, run: Any, seconds: float, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    async def call(
+        self,
+        run: Any,
+        seconds: float,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
         """
         Run *function* and leave it after *seconds*.
 

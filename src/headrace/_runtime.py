@@ -131,7 +131,7 @@ def open_observer() -> Observer | None:
         return None
     from headrace._telemetry import spans  # noqa: PLC0415 - the SDK costs 200 ms and is loaded only for those who trace
 
-    return spans.observer(lambda: wall.now(), export=asked)
+    return spans.observer(wall.read, export=asked)
 
 
 def _in_child() -> None:

@@ -41,7 +41,11 @@ def get_run_context() -> FlowRunContext | TaskRunContext:
     run = current_run.get()
     if run is None:
         raise MissingContextError("The run context")
-    return FlowRunContext(run.spec.public, _flow_record(run)) if isinstance(run, FlowRunning) else TaskRunContext(run.spec.public, _record(run))
+    return (
+        FlowRunContext(run.spec.public, _flow_record(run))
+        if isinstance(run, FlowRunning)
+        else TaskRunContext(run.spec.public, _record(run))
+    )
 
 
 def get_flow_run() -> FlowRun:

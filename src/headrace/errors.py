@@ -70,7 +70,9 @@ class InvalidNameError(OptionError):
     """A name holds a character that paths and URLs give a meaning to."""
 
     def __init__(self, what: str, name: str, banned: str) -> None:
-        super().__init__(f"The {what} name {name!r} holds one of {' '.join(banned)}, which a name must not. Leave it out.")
+        super().__init__(
+            f"The {what} name {name!r} holds one of {' '.join(banned)}, which a name must not. Leave it out."
+        )
 
 
 class ReservedArgumentError(OptionTypeError):
@@ -97,7 +99,9 @@ class ParameterBindError(HeadraceError, TypeError):
     """The arguments of a call do not fit the signature."""
 
     def __init__(self, what: str, name: str, reason: str, signature: str) -> None:
-        super().__init__(f"The {what} {name!r} cannot be called like this: {reason}. Its signature is {name}{signature}.")
+        super().__init__(
+            f"The {what} {name!r} cannot be called like this: {reason}. Its signature is {name}{signature}."
+        )
 
 
 class ParameterTypeError(HeadraceError, TypeError):
@@ -117,7 +121,10 @@ class MissingContextError(HeadraceError, RuntimeError):
     """Something that needs a run was asked for outside of one."""
 
     def __init__(self, asked: str) -> None:
-        super().__init__(f"{asked} is only there inside a flow or task run, and none is active here. Call it from a function decorated with @flow or @task.")
+        super().__init__(
+            f"{asked} is only there inside a flow or task run, and none is active here. "
+            f"Ask for it in a function decorated with @flow or @task."
+        )
 
 
 class RunningLoopError(HeadraceError, RuntimeError):
@@ -189,7 +196,11 @@ class StoreUnavailable(HeadraceError):
         self.where, self.reason = where, reason
         super().__init__(
             f"Cannot use the database {where}: {reason}. "
-            + (remedy or "Set HEADRACE_DATABASE_URL or HEADRACE_HOME to a place that can be written, or HEADRACE_DATABASE_URL=memory: to keep no record.")
+            + (
+                remedy
+                or "Set HEADRACE_DATABASE_URL or HEADRACE_HOME to a place that can be written, "
+                "or HEADRACE_DATABASE_URL=memory: to keep no record."
+            )
         )
 
 
@@ -215,7 +226,9 @@ class AmbiguousRunId(HeadraceError, LookupError):
     """Several runs have ids that begin alike."""
 
     def __init__(self, what: str, asked: str, found: Iterable[str]) -> None:
-        super().__init__(f"Several {what} runs have ids that begin with {asked!r}: {', '.join(found)}. Give more of it.")
+        super().__init__(
+            f"Several {what} runs have ids that begin with {asked!r}: {', '.join(found)}. Give more of it."
+        )
 
 
 class MissingExtra(HeadraceError, ImportError):

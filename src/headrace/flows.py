@@ -22,8 +22,8 @@ class Flow(Decorated, Generic[P, R]):
     """
     A function whose calls are flow runs. Made by `@flow`.
 
-    Call it as the function: a sync one gives its value, an async one a coroutine. Called inside another flow it is a subflow,
-    with a run of its own. When the call returns, the run is recorded, unless its durability is "off".
+    Call it as the function: a sync one gives its value, an async one a coroutine. Called inside another flow it is a
+    subflow, with a run of its own. When the call returns, the run is recorded, unless its durability is "off".
     """
 
     kind = "flow"
@@ -31,10 +31,16 @@ class Flow(Decorated, Generic[P, R]):
 
     @overload
     def __call__(
-        self: Flow[Q, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
-    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State[R]: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State[R]: ...
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
     @overload
@@ -72,7 +78,7 @@ class Flow(Decorated, Generic[P, R]):
         return self.bound_to(instance, owner)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
-        """Give a copy with other options; those not named stay, None goes back to the default, this flow does not change."""
+        """Give a copy with other options; those not named stay, None goes back to the default."""
         changed: Flow[P, R] = self.with_given(options)
         return changed
 
@@ -122,21 +128,21 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         name: What it is called in logs, records and spans. The function's name with dashes for underscores.
         description: Free text. The docstring.
         version: Free text, kept with each run.
-        flow_run_name: A template over the parameters such as "load {day:%A}", or a callable that gives the name. Two words.
+        flow_run_name: A template over the parameters such as "load {day:%A}", or a callable. Two words.
         validate_parameters: Make the parameters fit their annotations, or refuse them. True.
         retries: Attempts after the first; 0 or more. Each runs the whole function again.
-        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on), or a
-            callable that makes the list from *retries*, such as `exponential_backoff(1)`.
+        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on),
+            or a callable that makes the list from *retries*, such as `exponential_backoff(1)`.
         retry_jitter_factor: Spread each delay between delay / (1 + factor) and delay * (1 + factor), delay on average.
         retry_condition_fn: `condition(flow, flow_run, state)`, sync or async; false ends the retries.
-        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a thread
-            of its own and is left there: its caller goes on in time, its late result is dropped.
+        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a
+            thread of its own and is left there: its caller goes on in time, its late result is dropped.
         log_prints: Turn `print` into log lines at INFO, in the tasks too. As the calling flow does; else not.
         durability: "off": nothing is recorded. "batched": recorded behind the flow, complete when the call returns; a
             killed process loses the last moments. "strict": each task run is recorded before its caller goes on.
         durable: True is another word for durability="strict".
-        on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run, state)`;
-            one that raises is logged.
+        on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run,
+            state)`; one that raises is logged.
 
     Raises:
         OptionTypeError: An option is unknown or of the wrong type.

@@ -16,15 +16,17 @@ def run(awaitable: Awaitable[T]) -> T:
     """
     Run *awaitable* to its end and give its value: how sync code calls an async flow or task.
 
-    A loop is made for the call and closed after it. The caller's context is kept: a flow run in here from a sync flow is its
-    subflow. Works from any thread on which no event loop runs.
+    A loop is made for the call and closed after it. The caller's context is kept: a flow run in here from a sync flow
+    is its subflow. Works from any thread on which no event loop runs.
 
     Raises:
         RunningLoopError: An event loop runs on this thread; it would wait for itself.
         OptionTypeError: *awaitable* cannot be awaited.
     """
     if not inspect.isawaitable(awaitable):
-        raise OptionTypeError(f"headrace.run takes what an async flow or task gives when called, as in run(my_flow(1)), not {short(awaitable)}.")
+        raise OptionTypeError(
+            f"headrace.run takes what an async flow gives when called, as in run(my_flow(1)), not {short(awaitable)}."
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -23,8 +23,8 @@ class Task(Decorated, Generic[P, R]):
     """
     A function whose calls are task runs. Made by `@task`.
 
-    Call it as the function: a sync one gives its value, an async one a coroutine. Inside a flow the run belongs to the flow;
-    outside it stands by itself and is retried, recorded and traced all the same.
+    Call it as the function: a sync one gives its value, an async one a coroutine. Inside a flow the run belongs to
+    the flow; outside it stands by itself and is retried, recorded and traced all the same.
     """
 
     kind = "task"
@@ -32,10 +32,16 @@ class Task(Decorated, Generic[P, R]):
 
     @overload
     def __call__(
-        self: Task[Q, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self: Task[Q, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
-    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State[R]: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State[R]: ...
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
     @overload
@@ -71,7 +77,7 @@ class Task(Decorated, Generic[P, R]):
         return self.bound_to(instance, owner)
 
     def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
-        """Give a copy with other options; those not named stay, None goes back to the default, this task does not change."""
+        """Give a copy with other options; those not named stay, None goes back to the default."""
         changed: Task[P, R] = self.with_given(options)
         return changed
 
@@ -121,12 +127,12 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         tags: Strings that every run carries.
         task_run_name: A template over the parameters such as "fetch {url}", or a callable that gives the name.
         retries: Attempts after the first; 0 or more.
-        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on), or a
-            callable that makes the list from *retries*, such as `exponential_backoff(1)`.
+        retry_delay_seconds: Seconds or timedelta before each retry, a list of them (at most 50; the last holds on),
+            or a callable that makes the list from *retries*, such as `exponential_backoff(1)`.
         retry_jitter_factor: Spread each delay between delay / (1 + factor) and delay * (1 + factor), delay on average.
         retry_condition_fn: `condition(task, task_run, state)`, sync or async; false ends the retries.
-        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a thread
-            of its own and is left there: its caller goes on in time, its late result is dropped.
+        timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a
+            thread of its own and is left there: its caller goes on in time, its late result is dropped.
         log_prints: Turn `print` into log lines at INFO. As the calling flow does.
         on_running, on_completion, on_failure: Lists of hooks `hook(task, task_run, state)`; one that raises is logged.
 

@@ -1,1 +1,1 @@
-"""What happens to a run, told to a journal and asked of a host. Never a loop, a thread, a file or a socket of its own."""
+"""What happens to a run, told to a journal and asked of a host. Never a loop, thread, file or socket of its own."""

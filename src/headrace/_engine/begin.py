@@ -9,7 +9,16 @@ from typing import Any
 from headrace._engine import lines
 from headrace._engine.coercion import coerced
 from headrace._engine.context import current_run, current_tags
-from headrace._engine.inputs import bind, check_upstream, named, recorded, resolve_arguments, resolved, spread, watch
+from headrace._engine.inputs import (
+    bind,
+    check_upstream,
+    named,
+    recorded,
+    resolve_arguments,
+    resolved,
+    spread,
+    watch,
+)
 from headrace._engine.runs import FlowRunning, Run, Scope, TaskRunning
 from headrace._engine.spec import Spec
 from headrace._ports import Host

@@ -15,10 +15,10 @@ import typing
 from collections.abc import Callable
 from typing import Any, Final
 
+from headrace._engine.converter import converter
 from headrace._engine.spec import Spec
 from headrace.errors import ParameterTypeError, short
 
-Convert = Callable[[Any], Any]
 UNTOUCHED: Final = (Any, inspect.Parameter.empty, object, None)
 
 
@@ -31,13 +31,12 @@ def coerced(spec: Spec, parameters: dict[str, Any]) -> dict[str, Any]:
     """
     problems: list[tuple[str, str]] = []
     result: dict[str, Any] = {}
-    kinds = annotations(spec.fn)
+    if spec.kinds is None:
+        spec.kinds = kinds_of(spec.fn)
+    kinds = spec.kinds
     signature = spec.signature.parameters
     for name, value in parameters.items():
-        kind = kinds.get(name, Any)
-        kind = {inspect.Parameter.VAR_POSITIONAL: tuple[kind, ...], inspect.Parameter.VAR_KEYWORD: dict[str, kind]}.get(  # type: ignore[valid-type]
-            signature[name].kind, kind
-        )
+        kind = gathered(kinds.get(name, Any), signature[name])
         try:
             result[name] = fit(value, kind)
         except Exception as error:
@@ -47,11 +46,18 @@ def coerced(spec: Spec, parameters: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def gathered(kind: Any, parameter: inspect.Parameter) -> Any:
+    """Give what *parameter* gathers when its annotation says *kind*: *args a tuple of it, **kwargs a dict."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return types.GenericAlias(tuple, (kind, ...))
+    return types.GenericAlias(dict, (str, kind)) if parameter.kind is parameter.VAR_KEYWORD else kind
+
+
 def fit(value: Any, kind: Any) -> Any:
     """Give *value* as *kind*; the same object where it already is one."""
     if kind in UNTOUCHED or type(value) is kind or unknown(kind):
         return value
-    return structure(value, kind)
+    return converter().structure(value, kind)
 
 
 def unknown(kind: Any) -> bool:
@@ -59,9 +65,11 @@ def unknown(kind: Any) -> bool:
     return isinstance(kind, str | typing.TypeVar | typing.ForwardRef)
 
 
-@functools.cache
-def _annotations(fn: Callable[..., Any]) -> dict[str, Any]:
-    target = fn if hasattr(fn, "__annotations__") else getattr(type(fn), "__call__", fn)  # noqa: B004
+def kinds_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Give the annotations of *fn*'s parameters, resolved as far as they can be."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    target: Any = fn if hasattr(fn, "__annotations__") else getattr(type(fn), "__call__", fn)  # noqa: B004
     target = inspect.unwrap(target)
     try:
         return typing.get_type_hints(target)
@@ -77,28 +85,12 @@ def _annotations(fn: Callable[..., Any]) -> dict[str, Any]:
         return found
 
 
-def annotations(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Give the annotations of *fn*'s parameters, resolved as far as they can be."""
-    try:
-        return _annotations(fn)
-    except TypeError:
-        return {}
-
-
-def structure(value: Any, kind: Any) -> Any:
-    """Give *value* as *kind* by the converter's rules."""
-    from headrace._engine.converter import converter  # noqa: PLC0415 - cattrs costs 100 ms to import
-
-    return converter().structure(value, kind)
-
-
 def reason(error: Exception, value: Any, kind: Any) -> str:
     """Say in one line why *value* is no *kind*."""
-    wanted = getattr(kind, "__name__", None) if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
+    wanted = kind.__name__ if type(kind) is type else str(kind)
     details = leaf(error)
     if "pydantic_core" in sys.modules and type(details).__name__ == "ValidationError" and hasattr(details, "errors"):
-        said = "; ".join(f"{'.'.join(map(str, item['loc'])) or wanted}: {item['msg']}" for item in details.errors())
-        return said
+        return "; ".join(f"{'.'.join(map(str, item['loc'])) or wanted}: {item['msg']}" for item in details.errors())
     return f"{short(value)} is not a valid {wanted}: {details}"
 
 

@@ -1,4 +1,4 @@
-"""The converter: cattrs with our rules for plain types. Imported only when a parameter needs it."""
+"""The converter: cattrs with our rules for plain types. Loads cattrs only when a parameter first needs it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import pathlib
 import types
 import typing
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cattrs import Converter
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+STANDARD = frozenset(
+    ["builtins", "collections", "collections.abc", "datetime", "decimal", "enum", "pathlib", "typing", "uuid"]
+)
 
 
 @functools.cache
 def converter() -> Converter:
     """Make the converter, once."""
+    from cattrs import Converter  # noqa: PLC0415 - 100 ms to import, and most flows need none of it
+
     made = Converter()
     made.register_structure_hook(bool, boolean)
     made.register_structure_hook(int, integer)
@@ -26,8 +33,8 @@ def converter() -> Converter:
     for kind in (dt.datetime, dt.date, dt.time):
         made.register_structure_hook(kind, from_iso)
     made.register_structure_hook(dt.timedelta, duration)
-    for kind in (uuid.UUID, decimal.Decimal, pathlib.Path):
-        made.register_structure_hook(kind, from_text)
+    for named in (uuid.UUID, decimal.Decimal, pathlib.Path):
+        made.register_structure_hook(named, from_text)
     made.register_structure_hook_func(is_pydantic, validated)
     made.register_structure_hook_func(is_opaque, instance)
     made.register_structure_hook_func(is_mixed_union, lambda value, kind: first_that_fits(made, value, kind))
@@ -116,9 +123,9 @@ def validated(value: Any, kind: Any) -> Any:
 
 def is_opaque(kind: Any) -> bool:
     """Tell whether *kind* is a class that only its own instances fit: no standard, attrs, dataclass or typed form."""
-    if not isinstance(kind, type) or isinstance(kind, types.GenericAlias) or is_pydantic(kind):
+    if not isinstance(kind, type) or typing.get_origin(kind) is not None or is_pydantic(kind):
         return False
-    if kind.__module__ in {"builtins", "collections", "collections.abc", "enum", "datetime", "pathlib", "uuid", "decimal", "typing"}:
+    if kind.__module__ in STANDARD:
         return False
     known = ("__attrs_attrs__", "__dataclass_fields__", "__members__", "__supertype__", "_fields", "__required_keys__")
     return not any(hasattr(kind, mark) for mark in known) and not issubclass(kind, pathlib.Path)

@@ -48,7 +48,7 @@ def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
 
 def spread(spec: Spec, parameters: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Give *parameters* back as positional and keyword arguments."""
-    bound = inspect.BoundArguments(spec.signature, dict(parameters))  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(spec.signature, dict(parameters))
     return bound.args, bound.kwargs
 
 
@@ -141,8 +141,8 @@ def resolved(run: Run, value: Any, depth: int = 0) -> Any:
     """
     Give *value* with the states in it replaced by their results; itself where there are none.
 
-    Looks into lists, tuples, sets and dicts, but only where they hold something that could be or hold a state: the types
-    of a list's items are gathered in C first, so a million numbers cost some milliseconds and are not copied.
+    Looks into lists, tuples, sets and dicts, but only where they hold something that could be or hold a state: the
+    types of a list's items are gathered in C first, so a million numbers cost some milliseconds and are not copied.
     """
     kind = type(value)
     if kind in FLAT or depth > 8:
@@ -162,7 +162,9 @@ def resolved(run: Run, value: Any, depth: int = 0) -> Any:
     return value
 
 
-def resolve_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def resolve_arguments(
+    run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Give the arguments with the states in them replaced by their results."""
     return tuple(resolved(run, value) for value in args), {name: resolved(run, value) for name, value in kwargs.items()}
 
@@ -188,7 +190,11 @@ def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
         return "…"
     if type(value) is int:
         budget[0] -= 8
-        return value if -INT64 <= value < INT64 else bounded(str(value) if abs(value) < 10**1000 else "<a huge int>", budget)
+        return (
+            value
+            if -INT64 <= value < INT64
+            else bounded(str(value) if abs(value) < 10**1000 else "<a huge int>", budget)
+        )
     if type(value) is float:
         budget[0] -= 8
         return value

@@ -1,8 +1,8 @@
 """
 Lives: the order of events of a run, from its call to its end, written once for flows and tasks, hosts and shapes.
 
-A life awaits nothing but the user's function and its host. On a loop it suspends; a thread's host only blocks, so `drive`
-runs the same life to its end by one `send(None)` in the caller's own thread.
+A life awaits nothing but the user's function and its host. On a loop it suspends; a thread's host only blocks, so
+`drive` runs the same life to its end by one `send(None)` in the caller's own thread.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     quiet_end = lines.ENGINE.isEnabledFor
     on_completion = spec.hooks["on_completion"]
 
-    async def live(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, return_state: bool = False) -> Any:
+    async def live(
+        args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, return_state: bool = False
+    ) -> Any:
         run = begin(spec, host)
         scope = run.scope
         tell = scope.tell
@@ -79,7 +81,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             state = await fail(run, host, error)
             if return_state:
                 return state
-            raise error.with_traceback(own_frames(error))
+            raise error.with_traceback(own_frames(error))  # noqa: B904 - the user's own object, cause and all
         except BaseException as stop:
             await interrupt(run, host, stop)
             raise

@@ -12,14 +12,23 @@ from headrace._model.states import State
 from headrace.errors import short
 
 ENGINE: Final = logging.getLogger("headrace.engine")
-RUNS: Final = {"flow": logging.getLogger("headrace.flow_runs"), "task": logging.getLogger("headrace.task_runs")}
+RUNS: Final = {
+    "flow": logging.getLogger("headrace.flow_runs"),
+    "task": logging.getLogger("headrace.task_runs"),
+}
 EXC_INFO = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def created(run: Run) -> None:
     """Say that a flow run begins."""
     what = "flow run" if run.parent is None else "subflow run"
-    ENGINE.info("Created %s %r for flow %r", what, run.name, run.spec.name, extra={"headrace_run": run, "run_label": None})
+    ENGINE.info(
+        "Created %s %r for flow %r",
+        what,
+        run.name,
+        run.spec.name,
+        extra={"headrace_run": run, "run_label": None},
+    )
 
 
 def say(run: Run, level: int, message: str, *args: Any, exc_info: EXC_INFO | None = None, kept: bool = False) -> None:

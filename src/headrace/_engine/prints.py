@@ -36,7 +36,9 @@ def logs_prints(run: Run | None) -> bool:
     return False
 
 
-def logging_print(*values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def logging_print(
+    *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
     """Print, or log at INFO where the current run wants that and the print goes to stdout or stderr."""
     run = current_run.get()
     if run is None or file not in {None, sys.stdout, sys.stderr} or not logs_prints(run):
@@ -46,7 +48,9 @@ def logging_print(*values: object, sep: str | None = " ", end: str | None = "\n"
     _original(*values, sep=sep, end=end, file=text)
     message = text.getvalue()
     message = message.removesuffix("\n") if end in {None, "\n"} else message
-    RUNS[run.spec.kind].log(logging.INFO, "%s", message, stacklevel=2, extra={"headrace_run": run, "run_label": run.label})
+    RUNS[run.spec.kind].log(
+        logging.INFO, "%s", message, stacklevel=2, extra={"headrace_run": run, "run_label": run.label}
+    )
 
 
 @contextmanager

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from headrace._engine.journal import Journal
+from headrace._engine.spec import Spec
 from headrace._model.events import Transition
 from headrace._model.ids import FIRST
 from headrace._model.naming import slug
 from headrace._model.records import FlowRun, TaskRun, moment, task_run_name
 from headrace._model.states import State
 from headrace._ports import Trace
-
-if TYPE_CHECKING:
-    from headrace._engine.journal import Journal
-    from headrace._engine.spec import Spec
 
 
 class Scope:

@@ -25,6 +25,8 @@ class Spec:
         is_async: Whether the function is a coroutine function or an async generator function.
         policy: None where there are no retries.
         timeout: Seconds; None where there is none.
+        bound: How many first parameters are the instance or class of a method.
+        kinds: The annotations, resolved at the first call that validates.
     """
 
     kind: Literal["flow", "task"]
@@ -40,6 +42,7 @@ class Spec:
     tags: frozenset[str] = frozenset()
     version: str | None = None
     bound: int = 0
+    kinds: dict[str, Any] | None = None
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:

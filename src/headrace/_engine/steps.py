@@ -97,7 +97,7 @@ def retrying(spec: Spec, host: Host, body: Body) -> Body:
             except Exception as raised:
                 error = explained(spec, raised, args, kwargs)
                 if not await again(run, host, policy, outcomes.from_error(spec.kind, error)):
-                    raise error
+                    raise error  # noqa: B904 - the user's own object, cause and all
             else:
                 state = outcomes.from_value(value)
                 if state is None or not state.is_failed() or not await again(run, host, policy, state):
@@ -119,7 +119,14 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     if delay:
         at = host.clock.now()
         due = moment(at + int(delay * 1e9))
-        tell((run, AWAITING_RETRY, at, f"Attempt {run.attempt} of {policy.attempts} failed: {reason}; the next starts at {due:%H:%M:%S.%f}"))
+        tell(
+            (
+                run,
+                AWAITING_RETRY,
+                at,
+                f"Attempt {run.attempt} of {policy.attempts} failed: {reason}; the next starts at {due:%H:%M:%S.%f}",
+            )
+        )
         await host.sleep(delay)
         said = None
     else:

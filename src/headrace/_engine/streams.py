@@ -1,8 +1,8 @@
 """
 Streams: the life of a generator's run. The same beginning, attempts and end as a call's, entered and left at each item.
 
-A run is current only while its body runs: between two items the consumer's own context holds. An attempt is repeated only
-while nothing was yielded; after that a retry would hand the consumer items twice.
+A run is current only while its body runs: between two items the consumer's own context holds. An attempt is repeated
+only while nothing was yielded; after that a retry would hand the consumer items twice.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 except GeneratorExit:
                     await items.aclose()
                     raise
-                except BaseException as error:
-                    thrown = error
+                except BaseException as caught:
+                    thrown = caught
             with inside(run):
                 await finish(run, host, State(StateType.COMPLETED), True)
         except Exception as raised:
@@ -132,7 +132,7 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             if not run.ended:
                 with inside(run):
                     await fail(run, host, error)
-            raise error.with_traceback(own_frames(error)) from error.__cause__
+            raise error.with_traceback(own_frames(error))  # noqa: B904 - the user's own object
         except GeneratorExit:
             # Who stops listening has had enough: that is no crash of the run.
             if not run.ended:
@@ -168,7 +168,7 @@ async def attempts(
             except Exception as raised:
                 error = explained(run.spec, raised, args, kwargs)
                 if not await worth_repeating(run, host, error, yielded):
-                    raise error from error.__cause__
+                    raise error  # noqa: B904 - the user's own object, cause and all
                 source, given, thrown = None, None, None
                 continue
         if item is END:
@@ -183,8 +183,8 @@ async def attempts(
             with inside(run):
                 await source.close()
             raise
-        except BaseException as error:
-            thrown = error
+        except BaseException as caught:
+            thrown = caught
 
 
 async def announce(run: Run, host: Host) -> None:
@@ -205,7 +205,9 @@ async def worth_repeating(run: Run, host: Host, error: Exception, yielded: bool)
     return await again(run, host, policy, outcomes.from_error(run.spec.kind, error))
 
 
-def stepwise(life: AsyncGenerator[Any, Any], returned: list[Any], drive: Callable[[Any], Any]) -> Generator[Any, Any, Any]:
+def stepwise(
+    life: AsyncGenerator[Any, Any], returned: list[Any], drive: Callable[[Any], Any]
+) -> Generator[Any, Any, Any]:
     """Give the life of a sync generator's run as a sync generator."""
     step: Any = life.asend(None)
     while True:

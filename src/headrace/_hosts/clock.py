@@ -53,5 +53,9 @@ class Wall:
         self.finished = clock.finished
         self.wait = clock.wait
 
+    def read(self) -> int:
+        """Give the time of whatever clock hangs here; for who keeps a function, since `now` is replaced."""
+        return self.now()
+
 
 wall: Final = Wall()

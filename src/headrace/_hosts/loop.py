@@ -44,7 +44,14 @@ class LoopHost:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
         return terminations.translated(stop)
 
-    async def call(self, run: Run, seconds: float, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    async def call(
+        self,
+        run: Run,
+        seconds: float,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
         """
         Await *function*'s coroutine, and cancel it after *seconds*.
 
@@ -56,7 +63,12 @@ class LoopHost:
         loop = asyncio.get_running_loop()
 
         def complain() -> None:
-            lines.warn(run, "Was cancelled %g s ago, at its timeout of %g s, but its body goes on: it swallows the cancellation", PATIENCE, seconds)
+            lines.warn(
+                run,
+                "Was cancelled %g s ago, at its timeout of %g s, but its body goes on: it swallows the cancellation",
+                PATIENCE,
+                seconds,
+            )
 
         watch = loop.call_later(seconds + PATIENCE, complain)
         try:
@@ -73,7 +85,7 @@ class LoopHost:
         await anyio.sleep(seconds)
 
     async def settled(self, desk: Journal) -> Exception | None:
-        """Suspend until what *desk* was told so far is committed, shielded from cancellation; give what went wrong instead."""
+        """Suspend, shielded, until what *desk* was told so far is committed; give what went wrong instead."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Exception | None] = loop.create_future()
 

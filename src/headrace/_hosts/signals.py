@@ -1,4 +1,4 @@
-"""SIGTERM while root runs live: they end and are recorded, then the process ends. Touches no signal that somebody handles."""
+"""SIGTERM while root runs live: they end, are recorded, then the process ends. Touches no signal that somebody handles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread's host: async in name only. Its methods block, so a life it hosts runs by one send in the caller's thread."""
+"""The thread's host: async in name only. Its methods block, so a life runs by one send in the caller's thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,14 @@ class ThreadHost:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
         return terminations.translated(stop)
 
-    async def call(self, run: Run, seconds: float, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    async def call(
+        self,
+        run: Run,
+        seconds: float,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
         """
         Run *function* on a daemon thread of its own and leave it there after *seconds*.
 
@@ -68,16 +75,16 @@ class ThreadHost:
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(work,), name=f"headrace {run.name}", daemon=True).start()
         if not wall.wait(done, seconds):
-            lines.warn(run, "Timed out after %g s; its body goes on in its thread until it returns, and its result is dropped", seconds)
+            lines.warn(
+                run,
+                "Timed out after %g s; its body goes on in its thread until it returns, and its result is dropped",
+                seconds,
+            )
             raise Elapsed
         ok, value = outcome[0]
         if ok:
             return value
-        try:
-            raise value
-        finally:
-            # The frame would keep its own traceback alive through the exception it raised.
-            del value, outcome
+        raise value
 
     async def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*; on the thread of a running event loop, that stalls the loop, so say so."""
@@ -110,7 +117,9 @@ class ThreadHost:
             return asyncio.run(awaiting(value))
         result: list[Any] = []
         context = contextvars.copy_context()
-        thread = threading.Thread(target=lambda: result.append(caught(lambda: context.run(asyncio.run, awaiting(value)))))
+        thread = threading.Thread(
+            target=lambda: result.append(caught(lambda: context.run(asyncio.run, awaiting(value))))
+        )
         thread.start()
         thread.join()
         ok, outcome = result[0]

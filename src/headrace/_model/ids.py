@@ -36,14 +36,14 @@ def span_base(prefix: str) -> int:
     return int.from_bytes(hashlib.blake2b(prefix.encode(), digest_size=8).digest(), "big")
 
 
-def span_id(base: int, number: int, segment: int = 0) -> int:
-    """
-    Give the span id of run *number* under *base*.
-
-    *segment* 0 is the run's own span; the k-th state it spent time in is segment k. Mixed as in SplitMix64, because
-    plain sums would collide between runs and segments.
-    """
-    z = (base + number * 0x9E3779B97F4A7C15 + segment * 0xD1B54A32D192ED03) & _WORD
+def span_id(base: int, number: int) -> int:
+    """Give the span id of run *number* under *base*, mixed as in SplitMix64: sums would look alike, and collide."""
+    z = (base + number * 0x9E3779B97F4A7C15) & _WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
     return (z ^ (z >> 31)) or 1
+
+
+def segment_id(span: int, segment: int) -> int:
+    """Give the span id of the *segment*-th state (from 1) of the run whose own span id is *span*."""
+    return (span ^ (segment * 0xD1B54A32D192ED03 & _WORD)) or 1

@@ -45,7 +45,8 @@ def run_name(owner: str, option: str, value: Any) -> RunName:
     """Take a template or a callable."""
     if not (isinstance(value, str) or callable(value)):
         raise wrong_type(owner, option, "a template string or a callable", value)
-    return value
+    given: RunName = value
+    return given
 
 
 def count(owner: str, option: str, value: Any) -> int:
@@ -82,7 +83,8 @@ def delays(owner: str, option: str, value: Any) -> Delays:
     if isinstance(value, int | float | timedelta) and not isinstance(value, bool):
         return seconds(owner, option, value)
     if callable(value):
-        return value
+        maker: Callable[[int], Sequence[Delay]] = value
+        return maker
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise wrong_type(owner, option, "a number, a timedelta, a list of them, or a callable", value)
     listed = [seconds(owner, option, item) for item in value]
@@ -198,7 +200,7 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
     level = settled.get("durability")
     if settled.get("durable") is True and level not in {None, "strict"}:
         raise OptionError(
-            f"durable=True and durability={level!r} of {owner} contradict each other: durable means 'strict'. Give only one."
+            f"durable=True and durability={level!r} of {owner} contradict each other; durable means 'strict'. Give one."
         )
     if settled.get("durable") is False and level == "strict":
         raise OptionError(f"durable=False and durability='strict' of {owner} contradict each other. Give only one.")
@@ -209,7 +211,7 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def retry_policy(owner: str, settled: Mapping[str, Any]) -> RetryPolicy | None:
     """Make the retry policy that *settled* options ask for; None when they ask for no retries."""
     retries: int = settled.get("retries") or 0
-    given = settled.get("retry_delay_seconds")
+    given: Any = settled.get("retry_delay_seconds")
     if callable(given):
         given = given(retries)
         if callable(given):

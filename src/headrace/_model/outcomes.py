@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from headrace._model.states import State, StateType, combine, states_in
-from headrace.errors import FlowRunTimeoutError, ParameterTypeError, TaskRunTimeoutError, TerminationSignal, short
+from headrace.errors import (
+    FlowRunTimeoutError,
+    ParameterTypeError,
+    TaskRunTimeoutError,
+    TerminationSignal,
+    short,
+)
 
 Kind = Literal["flow", "task"]
 

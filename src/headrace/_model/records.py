@@ -1,4 +1,4 @@
-"""Records: a flow run, a task run, a log line, as hooks, the store's readers and programs see them. Frozen values only."""
+"""Records: a flow run, a task run, a log line, as hooks, readers of the store and programs see them. Frozen values."""
 
 from __future__ import annotations
 
@@ -89,7 +89,11 @@ class LogLine:
 
 def moment(at: int | None) -> datetime | None:
     """Give nanoseconds since 1970 as an aware datetime, to the microsecond."""
-    return None if at is None else datetime.fromtimestamp(at // 1_000_000_000, UTC).replace(microsecond=at // 1_000 % 1_000_000)
+    return (
+        None
+        if at is None
+        else datetime.fromtimestamp(at // 1_000_000_000, UTC).replace(microsecond=at // 1_000 % 1_000_000)
+    )
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -108,9 +112,22 @@ def task_run_name(task_name: str, run_id: str) -> str:
     return task_name if number == FIRST else f"{task_name}-{number.lstrip('0'):0>3}"
 
 
-def stored_state(stamp: Stamp, message: str | None, at: int | None, *, flow_run_id: str | None = None, task_run_id: str | None = None) -> State[Any]:
+def stored_state(
+    stamp: Stamp,
+    message: str | None,
+    at: int | None,
+    *,
+    flow_run_id: str | None = None,
+    task_run_id: str | None = None,
+) -> State[Any]:
     """Give the state that a record tells of; its value was not kept."""
     kind, name = stamp
     return State(
-        StateType(kind), name, message=message, data=NotKept(), timestamp=moment(at), flow_run_id=flow_run_id, task_run_id=task_run_id
+        StateType(kind),
+        name,
+        message=message,
+        data=NotKept(),
+        timestamp=moment(at),
+        flow_run_id=flow_run_id,
+        task_run_id=task_run_id,
     )

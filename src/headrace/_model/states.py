@@ -9,13 +9,21 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
 
-from headrace.errors import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun, short
+from headrace.errors import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    MissingResult,
+    PausedRun,
+    UnfinishedRun,
+    short,
+)
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class StateType(str, enum.Enum):
+class StateType(enum.StrEnum):
     """The kinds of state; a state's *name* says more (`Retrying` is a RUNNING state)."""
 
     SCHEDULED = "SCHEDULED"
@@ -27,8 +35,6 @@ class StateType(str, enum.Enum):
     CRASHED = "CRASHED"
     PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
-
-    __str__ = str.__str__
 
 
 TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})

@@ -1,4 +1,4 @@
-"""The store in memory: a real store whose record ends with the process. The twin of every other, by the same contract."""
+"""The store in memory: a real store whose record ends with the process. The twin of the others, by one contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class MemoryStore:
 
     async def append(self, batch: Batch) -> None:
         """Keep *batch*; a row of an older epoch than the one kept is passed over."""
-        for rows, columns, kept in ((batch.flow_runs, FLOW_COLUMNS, self.flows), (batch.task_runs, TASK_COLUMNS, self.tasks)):
+        for rows, columns, kept in (
+            (batch.flow_runs, FLOW_COLUMNS, self.flows),
+            (batch.task_runs, TASK_COLUMNS, self.tasks),
+        ):
             for row in rows:
                 full = padded(row, columns)
                 known = kept.get(full[0])
@@ -78,4 +81,9 @@ class MemoryStore:
 
     async def facts(self) -> dict[str, str]:
         """Say where the data is."""
-        return {"database": self.where, "kept": "in this process only", "flow runs": f"{len(self.flows):,}", "task runs": f"{len(self.tasks):,}"}
+        return {
+            "database": self.where,
+            "kept": "in this process only",
+            "flow runs": f"{len(self.flows):,}",
+            "task runs": f"{len(self.tasks):,}",
+        }

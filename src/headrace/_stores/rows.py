@@ -1,4 +1,4 @@
-"""Rows: the columns of the three kinds of row, in order, and the records they are read back as. Shared by all stores."""
+"""Rows: the columns of the three kinds of row, in order, and the records they are read as. Shared by all stores."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import orjson
 from headrace._model.records import FlowRun, LogLine, TaskRun, moment, stored_state, task_run_name
 
 FLOW_COLUMNS: Final = (
-    "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time", "end_time",
-    "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history", "epoch",
+    "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
+    "end_time", "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history", "epoch",
 )  # fmt: skip
 TASK_COLUMNS: Final = (
     "id", "flow_run_id", "task_name", "state_type", "start_time", "end_time",
@@ -25,7 +25,8 @@ Transitions = tuple[tuple[str, str, Any, str | None], ...]
 
 def flow_record(row: Sequence[Any]) -> FlowRun:
     """Read a flow run's row."""
-    (run_id, name, flow_name, version, kind, state_name, message, created, start, end, count, tags, parameters, parent, level, owner, trace, history, _) = row  # fmt: skip
+    run_id, name, flow_name, version, kind, state_name, message, created, start, end, *more = row
+    count, tags, parameters, parent, level, owner, trace, history, _ = more
     state = stored_state((kind, state_name), message, end or start or created, flow_run_id=run_id)
     return FlowRun(
         id=run_id,
@@ -48,7 +49,23 @@ def flow_record(row: Sequence[Any]) -> FlowRun:
 
 def task_record(row: Sequence[Any]) -> TaskRun:
     """Read a task run's row."""
-    (run_id, flow_run_id, task_name, kind, start, end, name, parent, state_name, message, count, tags, history, _, _) = row
+    (
+        run_id,
+        flow_run_id,
+        task_name,
+        kind,
+        start,
+        end,
+        name,
+        parent,
+        state_name,
+        message,
+        count,
+        tags,
+        history,
+        _,
+        _,
+    ) = row
     stamp = (kind, state_name or kind.title())
     return TaskRun(
         id=run_id,
@@ -71,7 +88,9 @@ def log_record(row: Sequence[Any]) -> LogLine:
     return LogLine(run_id=run_id, at=moment(at) or moment(0), level=level, logger=logger, message=message)  # type: ignore[arg-type]
 
 
-def transitions(history: Any, start: int | None, end: int | None, stamp: tuple[str, str], message: str | None) -> Transitions:
+def transitions(
+    history: Any, start: int | None, end: int | None, stamp: tuple[str, str], message: str | None
+) -> Transitions:
     """Give each state a run was in; where no history was kept, start, end and final state tell it."""
     if history:
         return tuple((kind, name, moment(at), said) for kind, name, at, said in history)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS, TASK_HEAD
+from headrace._model.ids import FIRST, PREFIX_LENGTH
+from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS
 
 VERSION: Final = 1
 APPLICATION_ID: Final = 0x48656164  # "Head"
 
-# A task run's id begins with its flow run's first four groups, so one b-tree serves both "this run" and "the runs of this
-# flow, in order". Times are nanoseconds since 1970; tags, parameters and history are JSON.
+# A task run's id begins with its flow run's first four groups, so one b-tree serves both "this run" and "the runs of
+# this flow, in order". Times are nanoseconds since 1970; tags, parameters and history are JSON.
 CREATE: Final = (
     """
     CREATE TABLE flow_run (
@@ -43,28 +44,35 @@ CREATE: Final = (
 )
 
 
-def upsert(table: str, columns: tuple[str, ...], given: int) -> str:
+def upsert(table: str, columns: tuple[str, ...]) -> str:
     """
-    Give the statement that writes a JSON array of rows, each an array of the first *given* columns.
+    Give the statement that writes a JSON array of rows, each an array of *columns*, or of the first of them.
 
     One statement a batch: each gives the interpreter's lock away and must get it back, 5 ms beside a busy thread. A row
     of an older epoch than the one that is there is passed over.
     """
-    written = columns[:given]
-    values = ", ".join(f"value->>{place}" for place in range(given))
+    values = ", ".join(f"value->>{place}" for place in range(len(columns)))
     changed = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
     return (
-        f"INSERT INTO {table} ({', '.join(written)}) SELECT {values} FROM json_each(?) WHERE true "
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM json_each(?) WHERE true "
         f"ON CONFLICT (id) DO UPDATE SET {changed} WHERE coalesce(excluded.epoch, 1) >= coalesce({table}.epoch, 1)"
     )
 
 
-WRITE_FLOWS: Final = upsert("flow_run", FLOW_COLUMNS, len(FLOW_COLUMNS))
-WRITE_TASKS: Final = upsert("task_run", TASK_COLUMNS, len(TASK_COLUMNS))
-WRITE_PLAIN_TASKS: Final = upsert("task_run", TASK_COLUMNS, TASK_HEAD)
+WRITE_FLOWS: Final = upsert("flow_run", FLOW_COLUMNS)
+WRITE_TASKS: Final = upsert("task_run", TASK_COLUMNS)
+# Nearly every row is that of a task run of a flow which completed at once. It travels as one text of fixed places (id
+# 36, start 19, end 19, then the name): SQLite cuts it up in 2.1 us, where an array of six values takes it 4.6.
+WRITE_COMPLETED: Final = (
+    "INSERT INTO task_run (id, flow_run_id, task_name, state_type, start_time, end_time) "
+    f"SELECT substr(value, 1, 36), substr(value, 1, {PREFIX_LENGTH}) || '{FIRST}', substr(value, 75), 'COMPLETED', "
+    "CAST(substr(value, 37, 19) AS INTEGER), CAST(substr(value, 56, 19) AS INTEGER) FROM json_each(?) WHERE true "
+    "ON CONFLICT (id) DO UPDATE SET state_type = excluded.state_type, end_time = excluded.end_time "
+    "WHERE coalesce(task_run.epoch, 1) = 1"
+)
 WRITE_LOGS: Final = (
-    f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) SELECT {', '.join(f'value->>{place}' for place in range(len(LOG_COLUMNS)))} "
-    f"FROM json_each(?)"
+    f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) "
+    f"SELECT {', '.join(f'value->>{place}' for place in range(len(LOG_COLUMNS)))} FROM json_each(?)"
 )
 READ_FLOWS: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run"
 READ_TASKS: Final = f"SELECT {', '.join(TASK_COLUMNS)} FROM task_run"

@@ -1,8 +1,8 @@
 """
 The store in a SQLite file, shared by any number of processes of one machine.
 
-Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most four statements. Reading
-goes through aiosqlite on a connection of its own and never stops the writer (WAL).
+Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most four statements.
+Reading goes through aiosqlite on a connection of its own and never stops the writer (WAL).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SQLiteStore:
     Keeps rows in the SQLite file *path*.
 
     Args:
-        synchronous: SQLite's setting for every commit; None: FULL for batches with a durable flow's events, else NORMAL.
+        synchronous: SQLite's setting for every commit; None: FULL where a durable flow is among it, else NORMAL.
     """
 
     def __init__(self, path: Path, synchronous: str | None = None) -> None:
@@ -52,7 +52,9 @@ class SQLiteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self.writer = connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            self.writer = connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
             patiently(connection, "PRAGMA journal_mode = WAL")
             self.create(connection)
         except (OSError, sqlite3.Error) as error:
@@ -134,7 +136,11 @@ class SQLiteStore:
                 if found > schema.VERSION:
                     raise DatabaseTooNew(self.where, found, schema.VERSION)
                 if found == 0:
-                    raise StoreUnavailable(self.where, "it holds no Headrace tables", "Run a flow first; the first run creates them.")
+                    raise StoreUnavailable(
+                        self.where,
+                        "it holds no Headrace tables",
+                        "Run a flow first; the first run creates them.",
+                    )
                 yield connection
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(self.where, said(error)) from error
@@ -174,7 +180,8 @@ class SQLiteStore:
         prefixes = sorted({prefix_of(run_id) for run_id in run_ids})
         columns = ", ".join(f"log.{column}" for column in LOG_COLUMNS)
         statement = (
-            f"SELECT {columns} FROM json_each(?) AS wanted JOIN log ON log.run_id >= wanted.value AND log.run_id < wanted.value || '{LAST}' "
+            f"SELECT {columns} FROM json_each(?) AS wanted "
+            f"JOIN log ON log.run_id >= wanted.value AND log.run_id < wanted.value || '{LAST}' "
             f"ORDER BY log.at, log.id"
         )
         return [log_record(row) for row in await self.rows(statement, (as_json(prefixes),))]
@@ -211,7 +218,10 @@ class SQLiteStore:
     async def facts(self) -> dict[str, str]:
         """Say where the data is, how large, and how SQLite keeps it."""
         async with self.reading() as connection:
-            found: dict[str, str] = {"database": self.where, "size": f"{self.path.stat().st_size / 1e6:.1f} MB"}
+            found: dict[str, str] = {
+                "database": self.where,
+                "size": f"{self.path.stat().st_size / 1e6:.1f} MB",
+            }
             for name, statement in (
                 ("SQLite", "SELECT sqlite_version()"),
                 ("journal mode", "PRAGMA journal_mode"),
@@ -227,11 +237,22 @@ class SQLiteStore:
 
 
 def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
-    """Give the statements that write *batch*, each with its rows; task runs with nothing special take a narrower one."""
-    plain = [row for row in batch.task_runs if len(row) == TASK_HEAD]
-    full = [row for row in batch.task_runs if len(row) != TASK_HEAD]
+    """Give the statements that write *batch*, each with its rows; most task runs take the narrow one."""
+    narrow: list[str] = []
+    full: list[Any] = []
+    for row in batch.task_runs:
+        if len(row) == TASK_HEAD and row[3] == "COMPLETED" and row[1] is not None:
+            run_id, _, name, _, start, end = row
+            narrow.append(f"{run_id}{start:019d}{end:019d}{name}")
+        else:
+            full.append(row)
     flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
-    kinds = ((schema.WRITE_FLOWS, flows), (schema.WRITE_PLAIN_TASKS, plain), (schema.WRITE_TASKS, full), (schema.WRITE_LOGS, batch.logs))
+    kinds = (
+        (schema.WRITE_FLOWS, flows),
+        (schema.WRITE_COMPLETED, narrow),
+        (schema.WRITE_TASKS, full),
+        (schema.WRITE_LOGS, batch.logs),
+    )
     return [(statement, list(rows)) for statement, rows in kinds if rows]
 
 
@@ -258,8 +279,8 @@ def patiently(connection: sqlite3.Connection, statement: str) -> None:
     """
     Run *statement*, again while another process holds the file.
 
-    SQLite's own waiting (busy_timeout) does not cover a change of the journal mode, nor is it fair; so ours goes on top,
-    for a minute, with growing pauses drawn at random.
+    SQLite's own waiting (busy_timeout) does not cover a change of the journal mode, nor is it fair; so ours goes on
+    top, for a minute, with growing pauses drawn at random.
     """
     deadline = time.monotonic() + PATIENCE
     pause = 0.001
@@ -268,7 +289,10 @@ def patiently(connection: sqlite3.Connection, statement: str) -> None:
             connection.execute(statement)
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or time.monotonic() > deadline:
+            if (
+                error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+                or time.monotonic() > deadline
+            ):
                 raise
         time.sleep(pause * random.random())
         pause = min(pause * 2, 0.1)

@@ -1,4 +1,4 @@
-"""The light span: what is current while a traced run's body is at work. Collects; the real span is made after the commit."""
+"""The light span: what is current while a traced body is at work. Collects; the real span is made after the commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Said = tuple[str, int, dict[str, Any]]
 
 
 class LightSpan(api.Span):
-    """A span with a real context, so that the user's own spans nest under the run, and a place for what is set on it."""
+    """A span with a real context, so that the user's spans nest under the run, and a place for what is set on it."""
 
     __slots__ = ("attributes", "context", "events", "links", "now", "parent", "status")
 
@@ -59,7 +59,11 @@ class LightSpan(api.Span):
         self.links.append(api.Link(context, attributes))
 
     def record_exception(
-        self, exception: BaseException, attributes: Attributes = None, timestamp: int | None = None, escaped: bool = False
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
     ) -> None:
         """Keep *exception* as an event for the run's span."""
         about: dict[str, Any] = {

@@ -1,9 +1,9 @@
 """
 Spans: made from the journal's transitions after their commit, with ids worked out from run ids, and handed to the SDK.
 
-A run is a span under the name of its flow or task, and so is each state it spent time in; other transitions are events on
-the run's span. On the caller's thread a traced run costs one light span attached around its body. Span processors'
-`on_start` sees nothing of ours: when a span of ours is made, it has ended.
+A run is a span under the name of its flow or task, and so is each state it spent time in; other transitions are
+events on the run's span. On the caller's thread a traced run costs one light span attached around its body. Span
+processors' `on_start` sees nothing of ours: when a span of ours is made, it has ended.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace as api
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -34,7 +35,12 @@ OK: Final = Status(StatusCode.OK)
 LASTING: Final = frozenset({"PENDING", "RUNNING", "SCHEDULED", "PAUSED", "CANCELLING"})
 STARTED: Final = 1_000_000  # the segment of the zero-length span that shows a flow run before it ends
 QUEUE: Final = "100000"
-RESULTS: Final = {"COMPLETED": "success", "FAILED": "failure", "CRASHED": "error", "CANCELLED": "cancellation"}
+RESULTS: Final = {
+    "COMPLETED": "success",
+    "FAILED": "failure",
+    "CRASHED": "error",
+    "CANCELLED": "cancellation",
+}
 
 
 class TraceOfRun:
@@ -49,7 +55,7 @@ class TraceOfRun:
         self.now = now
 
     def attach(self, run: Any) -> object:
-        """Make *run*'s light span the current one; where the trace is not sampled, a root's context alone is, so that all agree."""
+        """Make *run*'s light span current; in a trace that is not sampled only a root's context, so that all agree."""
         around = otel.get_current()
         if not self.sampled:
             if run.number:
@@ -90,7 +96,7 @@ class SpanMaker:
         trace_id = above.trace_id if above.is_valid else ids.trace_id(run.id)
         kind = SpanKind.INTERNAL
         decision = self.provider.sampler.should_sample(around, trace_id, run.spec.name, kind, {}, ()).decision
-        return TraceOfRun(trace_id, base, decision.is_sampled(), self.now)
+        return TraceOfRun(trace_id, base, decision is Decision.RECORD_AND_SAMPLE, self.now)
 
     def began(self, run: Run) -> None:
         """Show a flow run before it ends: a span of no length, so that a long run is seen at once."""
@@ -99,8 +105,24 @@ class SpanMaker:
         if not isinstance(trace, TraceOfRun) or not trace.sampled or span is None or not run.transitions:
             return
         at = run.transitions[0][1]
-        own = SpanContext(trace.trace_id, ids.span_id(trace.base, 0, STARTED), False, SAMPLED)
-        self.hand(ReadableSpan("run started", own, span.context, self.provider.resource, None, (), (), SpanKind.INTERNAL, None, UNSET, at, at, SCOPE))
+        own = SpanContext(trace.trace_id, ids.segment_id(span.context.span_id, STARTED), False, SAMPLED)
+        self.hand(
+            ReadableSpan(
+                "run started",
+                own,
+                span.context,
+                self.provider.resource,
+                None,
+                (),
+                (),
+                SpanKind.INTERNAL,
+                None,
+                UNSET,
+                at,
+                at,
+                SCOPE,
+            )
+        )
 
     def ended(self, run: Run, transitions: Sequence[Transition]) -> None:
         """Make the spans of a run that has ended: of the states it spent time in, and its own."""
@@ -121,9 +143,25 @@ class SpanMaker:
                 if attempt > 1 or run.attempt > 1:
                     about = {"headrace.state.name": name, "headrace.attempt": attempt}
                 name = "Running"
-            own = SpanContext(trace.trace_id, ids.span_id(trace.base, run.number, place + 1), False, SAMPLED)
+            own = SpanContext(trace.trace_id, ids.segment_id(context.span_id, place + 1), False, SAMPLED)
             until = transitions[place + 1][1]
-            self.hand(ReadableSpan(name, own, context, resource, about, (), (), SpanKind.INTERNAL, None, UNSET, at, until, SCOPE))
+            self.hand(
+                ReadableSpan(
+                    name,
+                    own,
+                    context,
+                    resource,
+                    about,
+                    (),
+                    (),
+                    SpanKind.INTERNAL,
+                    None,
+                    UNSET,
+                    at,
+                    until,
+                    SCOPE,
+                )
+            )
         (kind, name), end, said = transitions[-1]
         status = OK if kind == "COMPLETED" else Status(StatusCode.ERROR, clipped(said, 1_000) or name)
         if span.status is not None and kind == "COMPLETED":
@@ -136,7 +174,21 @@ class SpanMaker:
             events = [Event(event, about, at) for event, at, about in span.events] + events
         links = tuple(span.links or ())
         self.hand(
-            ReadableSpan(run.spec.name, context, span.parent, resource, attributes, events, links, SpanKind.INTERNAL, None, status, transitions[0][1], end, SCOPE)
+            ReadableSpan(
+                run.spec.name,
+                context,
+                span.parent,
+                resource,
+                attributes,
+                events,
+                links,
+                SpanKind.INTERNAL,
+                None,
+                status,
+                transitions[0][1],
+                end,
+                SCOPE,
+            )
         )
 
     def hand(self, span: ReadableSpan) -> None:

@@ -1,0 +1,122 @@
+"""
+Folding: a heap of events becomes one batch of rows, a row a run, as the runs now stand. Pure; the back office calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from headrace._engine.journal import Answer, Event
+from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._model.events import ASK, COMPLETED, ENDED, LOG, RUNNING, clipped, history
+from headrace._ports import Batch
+
+
+def fold(events: Iterable[Event]) -> tuple[Batch, list[Run], list[Run], list[Answer]]:
+    """
+    Fold *events* into one batch; give with it the runs that ended, the flow runs that began, and who asked.
+
+    A run that started and ended within the heap costs one row.
+    """
+    batch = Batch()
+    changed: dict[Run, None] = {}
+    began: list[Run] = []
+    ended: list[Run] = []
+    answers: list[Answer] = []
+    for run, stamp, at, said in events:
+        if stamp is LOG:
+            if run.scope.level != "off":
+                batch.logs.append((run.id, at, *said))
+            continue
+        if stamp is ASK:
+            answers.append(said)
+            continue
+        transitions = run.transitions
+        if transitions is None:
+            run.transitions = [(stamp, at, said)]
+            changed[run] = None
+            if run.number == 0 and isinstance(run, FlowRunning):
+                began.append(run)
+        else:
+            transitions.append((stamp, at, said))
+            changed[run] = None
+        if stamp[0] in ENDED:
+            ended.append(run)
+    for run in changed:
+        if run.scope.level == "off":
+            continue
+        if run.scope.level == "strict":
+            batch.strict = True
+        if isinstance(run, TaskRunning):
+            batch.task_runs.append(task_row(run))
+        else:
+            batch.flow_runs.append(flow_row(run))
+    return batch, ended, began, answers
+
+
+def task_row(run: TaskRunning) -> tuple[Any, ...]:
+    """
+    Give the row of a task run as it now stands: six values, and more only where there is more to say.
+
+    Later values are left out from the end while they are None; a store reads what is missing as NULL.
+    """
+    transitions = run.transitions or []
+    stamp, at, said = transitions[-1]
+    scope = run.scope
+    kind, state_name = stamp
+    finished = stamp is COMPLETED or kind in ENDED
+    head = (
+        f"{scope.prefix}{run.number:012x}",
+        scope.flow_run_id,
+        run.spec.name,
+        kind,
+        transitions[0][1],
+        at if finished else None,
+    )
+    parent = run.parent
+    usual = stamp is RUNNING or (stamp is COMPLETED and len(transitions) == 2 and transitions[0][0] is RUNNING)
+    bare = said is None and not run.tags and run.given_name is None and run.flow_attempt == 1
+    if usual and bare and type(parent) is FlowRunning:
+        return head
+    past = history(transitions)
+    tags = sorted(run.tags) or None
+    return (
+        *head,
+        run.given_name,
+        run.parent_task_run_id,
+        state_name,
+        clipped(said),
+        run.attempt,
+        tags,
+        past,
+        run.flow_attempt,
+    )
+
+
+def flow_row(run: Run) -> tuple[Any, ...]:
+    """Give the row of a flow run as it now stands."""
+    transitions = run.transitions or []
+    (kind, state_name), at, said = transitions[-1]
+    started = next((moment for stamp, moment, _ in transitions if stamp is RUNNING), transitions[0][1])
+    trace = run.scope.trace
+    return (
+        run.id,
+        run.name,
+        run.spec.name,
+        run.spec.version,
+        kind,
+        state_name,
+        clipped(said),
+        transitions[0][1],
+        started,
+        at if kind in ENDED else None,
+        run.attempt,
+        sorted(run.tags) or None,
+        run.parameters,
+        None if run.parent is None else run.parent.id,
+        run.scope.level,
+        run.scope.journal.owner,
+        None if trace is None else f"{trace.trace_id:032x}",
+        history(transitions),
+    )
