@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from headrace._engine.life import call_life, drive
 from headrace._engine.spec import Spec
@@ -28,7 +28,7 @@ class Decorated:
         self.binds: Literal["instance", "class", "nothing"] = "instance"
         if isinstance(fn, staticmethod | classmethod):
             self.binds = "nothing" if isinstance(fn, staticmethod) else "class"
-            fn = fn.__func__
+            fn = cast("Any", fn).__func__
         if isinstance(fn, Decorated):
             raise OptionTypeError(
                 f"{short(fn)} is a {fn.kind} already and cannot be made a {self.kind} as well. "
@@ -41,7 +41,7 @@ class Decorated:
         self.fn = fn
         self.given = dict(given)
         self.arguments: tuple[Any, ...] = ()
-        functools.update_wrapper(self, fn, updated=())
+        functools.update_wrapper(cast("Any", self), fn, updated=())
         self.spec = self.specify()
         self.compile()
 
@@ -200,4 +200,4 @@ def call_target(fn: Callable[..., Any]) -> Callable[..., Any]:
         fn = fn.func
     if inspect.isroutine(fn) or inspect.isclass(fn):
         return fn
-    return type(fn).__call__  # type: ignore[no-any-return, operator]
+    return type(fn).__call__

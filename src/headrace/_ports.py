@@ -17,9 +17,9 @@ Row = Sequence[Any]
 class Batch:
     """What one commit holds: the rows of flow runs, task runs and log lines as they now stand."""
 
-    flow_runs: list[Row] = attrs.Factory(list)
-    task_runs: list[Row] = attrs.Factory(list)
-    logs: list[Row] = attrs.Factory(list)
+    flow_runs: list[Row] = attrs.Factory(list[Row])
+    task_runs: list[Row] = attrs.Factory(list[Row])
+    logs: list[Row] = attrs.Factory(list[Row])
     strict: bool = False
 
     def __len__(self) -> int:
@@ -57,8 +57,21 @@ class Store(Protocol):
         """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
         ...
 
-    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
-        """List the task runs whose ids begin with *prefix*, in the order in which they were called."""
+    async def task_runs(
+        self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
+    ) -> list[TaskRun]:
+        """
+        List the task runs whose ids begin with *prefix*, in the order in which they were called.
+
+        Args:
+            limit: So many at most.
+            state: Only those whose state has this type.
+            slowest: Only those that ended, the slowest first.
+        """
+        ...
+
+    async def task_counts(self, prefix: str) -> dict[str, int]:
+        """Count the task runs whose ids begin with *prefix*, by the type of their state."""
         ...
 
     async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
@@ -142,7 +155,10 @@ class Host(Protocol):
     """Who a life waits on: a loop that suspends, or a thread that blocks."""
 
     clock: Clock
-    draw: Callable[[], float]
+
+    def draw(self) -> float:
+        """Draw a number in [0, 1), for jitter."""
+        ...
 
     def open(self) -> Any:
         """Give a root run the journal to which it and those below it tell what happens to them."""

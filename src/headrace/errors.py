@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,8 @@ __all__ = [
     "MissingContextError",
     "MissingExtra",
     "MissingResult",
+    "NoDatabaseYet",
+    "NothingKept",
     "OptionError",
     "OptionTypeError",
     "ParameterBindError",
@@ -38,6 +39,8 @@ __all__ = [
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which of *known* looks most like *word*, as the tail of a sentence; empty when none does."""
+    import difflib  # noqa: PLC0415 - 1 ms to import, for a word that was mistyped
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -215,11 +218,29 @@ class DatabaseTooNew(StoreUnavailable):
         )
 
 
+class NoDatabaseYet(StoreUnavailable):
+    """Nothing was recorded so far where the database is to be."""
+
+    def __init__(self, where: str, reason: str = "there is none yet") -> None:
+        super().__init__(where, reason, "Run a flow first; the first run creates it.")
+
+
+class NothingKept(StoreUnavailable):
+    """The record is kept in memory, so no other process can see it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "in memory",
+            "it ends with the process that filled it, so there is nothing to show",
+            "Unset HEADRACE_DATABASE_URL, or set it to sqlite:///PATH, and run the flow again.",
+        )
+
+
 class RunNotFound(HeadraceError, LookupError):
     """No run has this id."""
 
-    def __init__(self, what: str, asked: str) -> None:
-        super().__init__(f"No {what} run has an id that begins with {asked!r}. List them: headrace flow-run ls")
+    def __init__(self, what: str, asked: str, remedy: str = "List them: headrace flow-run ls") -> None:
+        super().__init__(f"No {what} run has an id that begins with {asked!r}. {remedy}")
 
 
 class AmbiguousRunId(HeadraceError, LookupError):

@@ -148,6 +148,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         OptionTypeError: An option is unknown or of the wrong type.
         OptionError: An option's value is out of bounds, or contradicts another.
     """
-    if fn is None:
-        return lambda function: Flow(function, options)
-    return Flow(fn, options)
+
+    def decorate(function: Any) -> Flow[..., Any]:
+        return Flow(function, options)
+
+    return decorate if fn is None else decorate(fn)

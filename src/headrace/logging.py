@@ -1,4 +1,4 @@
-"""Logging for users: the logger of the current run, and the filter that puts run ids on records. Handlers live elsewhere."""
+"""Logging for users: the logger of the current run, and a filter for run ids. Handlers live elsewhere."""
 
 from __future__ import annotations
 

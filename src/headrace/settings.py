@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import attrs
 
@@ -27,7 +26,7 @@ class Settings:
         durability: HEADRACE_DURABILITY; what flows do that do not say: off, batched or strict. batched.
     """
 
-    home: Path
+    home: str
     database_url: str
     log_level: str = "INFO"
     sqlite_synchronous: str | None = None
@@ -42,10 +41,11 @@ class Settings:
             SettingError: A value is none of those that can be.
         """
         given = os.environ if environment is None else environment
-        home = Path(given.get("HEADRACE_HOME") or Path.home() / ".headrace").expanduser()
+        home = os.path.expanduser(given.get("HEADRACE_HOME") or os.path.join("~", ".headrace"))
         return cls(
             home=home,
-            database_url=given.get("HEADRACE_DATABASE_URL") or f"sqlite:///{home / 'headrace.db'}",
+            database_url=given.get("HEADRACE_DATABASE_URL")
+            or f"sqlite:///{os.path.join(os.path.abspath(home), 'headrace.db')}",
             log_level=one_of(given, "HEADRACE_LOG_LEVEL", LEVELS) or "INFO",
             sqlite_synchronous=one_of(given, "HEADRACE_SQLITE_SYNCHRONOUS", ("OFF", "NORMAL", "FULL", "EXTRA")),
             durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),

@@ -140,9 +140,11 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         OptionTypeError: An option is unknown or of the wrong type.
         OptionError: An option's value is out of bounds, or contradicts another.
     """
-    if fn is None:
-        return lambda function: Task(function, options)
-    return Task(fn, options)
+
+    def decorate(function: Any) -> Task[..., Any]:
+        return Task(function, options)
+
+    return decorate if fn is None else decorate(fn)
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

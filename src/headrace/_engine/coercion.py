@@ -19,6 +19,7 @@ from headrace._engine.converter import converter
 from headrace._engine.spec import Spec
 from headrace.errors import ParameterTypeError, short
 
+GROUPS: tuple[type[Any], ...] = (BaseExceptionGroup,)
 UNTOUCHED: Final = (Any, inspect.Parameter.empty, object, None)
 
 
@@ -96,6 +97,7 @@ def reason(error: Exception, value: Any, kind: Any) -> str:
 
 def leaf(error: BaseException) -> Any:
     """Give the first ordinary exception inside nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    found: Any = error
+    while isinstance(found, GROUPS):
+        found = found.exceptions[0]
+    return found

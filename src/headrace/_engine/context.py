@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 from headrace._engine.runs import Run
 from headrace.errors import OptionTypeError, short
@@ -16,7 +17,7 @@ current_tags: ContextVar[frozenset[str]] = ContextVar("headrace_tags", default=N
 
 
 @contextmanager
-def tags(*names: str) -> Iterator[frozenset[str]]:
+def tags(*names: str) -> Generator[frozenset[str]]:
     """
     Add *names* to the tags of every flow run and task run that begins inside; gives all tags in force.
 
@@ -26,7 +27,7 @@ def tags(*names: str) -> Iterator[frozenset[str]]:
         OptionTypeError: A name is not a string.
     """
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(cast("object", name), str):
             raise OptionTypeError(f"A tag must be a string, not {short(name)} ({type(name).__name__}).")
     token = current_tags.set(current_tags.get() | set(names))
     try:

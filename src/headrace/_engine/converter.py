@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import decimal
 import functools
-import pathlib
 import types
 import typing
-import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
+OCTETS: tuple[type[Any], ...] = (bytes, bytearray, memoryview)
 STANDARD = frozenset(
     ["builtins", "collections", "collections.abc", "datetime", "decimal", "enum", "pathlib", "typing", "uuid"]
 )
@@ -22,6 +20,10 @@ STANDARD = frozenset(
 @functools.cache
 def converter() -> Converter:
     """Make the converter, once."""
+    import decimal  # noqa: PLC0415 - with the next three 10 ms to import, and most flows need none of them
+    import pathlib  # noqa: PLC0415 - see above
+    import uuid  # noqa: PLC0415 - see above
+
     from cattrs import Converter  # noqa: PLC0415 - 100 ms to import, and most flows need none of it
 
     made = Converter()
@@ -81,7 +83,7 @@ def octets(value: Any, _: Any) -> bytes:
     """Take bytes, or text as UTF-8."""
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, OCTETS):
         return bytes(value)
     raise ValueError(f"it is {type(value).__name__}, not bytes")
 
@@ -128,7 +130,7 @@ def is_opaque(kind: Any) -> bool:
     if kind.__module__ in STANDARD:
         return False
     known = ("__attrs_attrs__", "__dataclass_fields__", "__members__", "__supertype__", "_fields", "__required_keys__")
-    return not any(hasattr(kind, mark) for mark in known) and not issubclass(kind, pathlib.Path)
+    return not any(hasattr(kind, mark) for mark in known)
 
 
 def instance(value: Any, kind: Any) -> Any:

@@ -18,6 +18,12 @@ RECORDED_ITEMS: Final = 100
 RECORDED_TOTAL: Final = 20_000
 INT64: Final = 1 << 63
 
+# Held as `type[Any]`, so that a checker goes on knowing nothing of the user's values once they are told apart.
+STATES: tuple[type[Any], ...] = (State,)
+ITERABLES: tuple[type[Any], ...] = (Iterable,)
+MAPPINGS: tuple[type[Any], ...] = (Mapping,)
+CONTAINERS: tuple[type[Any], ...] = (list, tuple, set, frozenset)
+
 
 class Watch:
     """Whether any state was ever handed to the user; until then no argument can hold one, and none is looked at."""
@@ -28,7 +34,7 @@ class Watch:
 watch: Final = Watch()
 
 # Types that hold no state and are not looked into; everything else that is a container is.
-FLAT: Final = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray})
+FLAT: Final[frozenset[type[Any]]] = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray})
 
 
 def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -107,13 +113,13 @@ def check_upstream(run: Run, wait_for: Any) -> None:
         UpstreamTaskError: One is not.
         OptionTypeError: *wait_for* is no iterable.
     """
-    if isinstance(wait_for, State):
+    if isinstance(wait_for, STATES):
         wait_for = [wait_for]
-    if isinstance(wait_for, str | bytes) or not isinstance(wait_for, Iterable):
+    if isinstance(wait_for, str | bytes) or not isinstance(wait_for, ITERABLES):
         raise OptionTypeError(f"wait_for takes a list of states, not {short(wait_for)}.")
     for item in wait_for:
-        if isinstance(item, State):
-            upstream_value(run, item, failing_counts=True)
+        if isinstance(item, STATES):
+            upstream_value(run, item)
 
 
 def upstream_value(run: Run, state: State[Any], *, failing_counts: bool = True) -> Any:
@@ -144,18 +150,18 @@ def resolved(run: Run, value: Any, depth: int = 0) -> Any:
     Looks into lists, tuples, sets and dicts, but only where they hold something that could be or hold a state: the
     types of a list's items are gathered in C first, so a million numbers cost some milliseconds and are not copied.
     """
-    kind = type(value)
+    kind: Any = value.__class__
     if kind in FLAT or depth > 8:
         return value
-    if isinstance(value, State):
+    if isinstance(value, STATES):
         return upstream_value(run, value)
     if kind is dict:
-        if FLAT.issuperset(map(type, value.values())):
+        if set(map(type, value.values())) <= FLAT:
             return value
         changed = {key: resolved(run, item, depth + 1) for key, item in value.items()}
         return changed if any(changed[key] is not item for key, item in value.items()) else value
     if kind in {list, tuple, set, frozenset}:
-        if FLAT.issuperset(map(type, value)):
+        if set(map(type, value)) <= FLAT:
             return value
         items = [resolved(run, item, depth + 1) for item in value]
         return kind(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
@@ -200,12 +206,12 @@ def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return bounded(str(value), budget)
-    if isinstance(value, Mapping):
+    if isinstance(value, MAPPINGS):
         kept = {str(key)[:200]: preview(item, budget, depth + 1) for key, item in first(value.items())}
         if len(value) > RECORDED_ITEMS:
             kept["…"] = f"cut: {len(value):,} items"
         return kept
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, CONTAINERS):
         items = [preview(item, budget, depth + 1) for item in first(value)]
         return [*items, f"… (cut: {len(value):,} items)"] if len(value) > RECORDED_ITEMS else items
     return bounded(short(value, RECORDED_TEXT), budget)

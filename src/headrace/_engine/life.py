@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 from headrace._engine import lines
 from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
@@ -26,7 +26,7 @@ from headrace._ports import Host
 from headrace.errors import StoreUnavailable
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
-STATEFUL: Final = (State, list, tuple, set)
+STATEFUL: tuple[type[Any], ...] = (State, list, tuple, set)
 
 
 def drive(life: Coroutine[Any, Any, Any]) -> Any:

@@ -12,7 +12,7 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,7 @@ def logging_print(
 
 
 @contextmanager
-def captured() -> Iterator[None]:
+def captured() -> Generator[None]:
     """Have `print` look at the current run while inside; blocks may nest and overlap across threads."""
     global _users, _original, _wrapped
     with _guard:

@@ -12,7 +12,8 @@ from headrace._ports import Clock, Lock
 class RealClock:
     """Time as it passes."""
 
-    now: Callable[[], int] = staticmethod(time.time_ns)
+    def __init__(self) -> None:
+        self.now: Callable[[], int] = time.time_ns
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*."""

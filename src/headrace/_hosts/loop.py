@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from headrace._engine import lines
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
+from headrace._hosts.chance import draw
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._ports import Clock
@@ -27,7 +27,6 @@ class LoopHost:
 
     def __init__(self, desk: Callable[[], Journal]) -> None:
         self.clock: Clock = wall
-        self.draw = random.random
         self.desk = desk
 
     def open(self) -> Journal:
@@ -39,6 +38,10 @@ class LoopHost:
     def close(self) -> None:
         """Hear that a root run has ended."""
         terminations.leave(True)
+
+    def draw(self) -> float:
+        """Draw a number in [0, 1), for jitter."""
+        return draw()
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
@@ -71,6 +74,7 @@ class LoopHost:
             )
 
         watch = loop.call_later(seconds + PATIENCE, complain)
+        value = None
         try:
             with anyio.move_on_after(seconds) as scope:
                 value = await function(*args, **kwargs)

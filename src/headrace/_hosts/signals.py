@@ -1,18 +1,21 @@
-"""SIGTERM while root runs live: they end, are recorded, then the process ends. Touches no signal that somebody handles."""
+"""SIGTERM while root runs live: they end, recorded, and the process after them. Respects handlers that are there."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import sys
 import threading
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.errors import TerminationSignal
 
+if TYPE_CHECKING:
+    import asyncio
+
 
 class Terminations:
-    """Watches over SIGTERM from the first root run on the main thread to the last; restores what was there before."""
+    """Watch over SIGTERM from the first root run on the main thread to the last; restores what was there before."""
 
     def __init__(self) -> None:
         self.roots = 0
@@ -28,7 +31,7 @@ class Terminations:
             signal.signal(signal.SIGTERM, self.arrived)
             self.watching, self.came = True, False
         self.roots += 1
-        task = asyncio.current_task() if on_loop else None
+        task = current_task() if on_loop else None
         if task is not None:
             self.tasks[task] = task.get_loop()
 
@@ -37,7 +40,9 @@ class Terminations:
         if threading.current_thread() is not threading.main_thread() or self.roots == 0:
             return
         if on_loop:
-            self.tasks.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            task = current_task()
+            if task is not None:
+                self.tasks.pop(task, None)
         self.roots -= 1
         if self.roots == 0 and self.watching:
             self.watching = False
@@ -54,7 +59,12 @@ class Terminations:
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give the cancellation that SIGTERM caused as the signal it stands for; anything else as it is."""
-        return TerminationSignal() if self.came and isinstance(stop, asyncio.CancelledError) else stop
+        return TerminationSignal() if self.came and type(stop).__name__ == "CancelledError" else stop
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Give the task that runs on this thread's loop; asyncio is loaded by then, and this room need not load it."""
+    return sys.modules["asyncio"].current_task()
 
 
 terminations: Final = Terminations()

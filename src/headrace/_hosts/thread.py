@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import random
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -13,6 +12,7 @@ from headrace._engine import lines
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
+from headrace._hosts.chance import draw
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._ports import Clock
@@ -26,7 +26,6 @@ class ThreadHost:
 
     def __init__(self, desk: Callable[[], Journal]) -> None:
         self.clock: Clock = wall
-        self.draw = random.random
         self.desk = desk
 
     def open(self) -> Journal:
@@ -38,6 +37,10 @@ class ThreadHost:
     def close(self) -> None:
         """Hear that a root run has ended."""
         terminations.leave(False)
+
+    def draw(self) -> float:
+        """Draw a number in [0, 1), for jitter."""
+        return draw()
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
@@ -112,7 +115,9 @@ class ThreadHost:
         return problem[0]
 
     async def answer(self, value: Awaitable[Any]) -> Any:
-        """Run a hook's coroutine to its end: on a loop of its own, in another thread where this one has a loop running."""
+        """Run a hook's coroutine to its end, in another thread where an event loop runs on this one."""
+        import asyncio  # noqa: PLC0415 - 45 ms to import, for hooks that are async in flows that are not
+
         if not on_loop():
             return asyncio.run(awaiting(value))
         result: list[Any] = []
@@ -130,7 +135,8 @@ class ThreadHost:
 
 def on_loop() -> bool:
     """Tell whether an event loop runs on this thread."""
-    return asyncio._get_running_loop() is not None
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def awaiting(value: Awaitable[Any]) -> Coroutine[Any, Any, Any]:

@@ -11,11 +11,14 @@ import functools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
 from headrace._model.naming import checked
 from headrace._model.policy import LONGEST, RetryPolicy
 from headrace.errors import OptionError, OptionTypeError, nearest, short, wrong_type
+
+NUMBERS: tuple[type[Any], ...] = (int, float, timedelta)
+ITERABLES: tuple[type[Any], ...] = (Iterable,)  # `type[Any]`: the items stay Any for checkers
 
 Durability: TypeAlias = Literal["off", "batched", "strict"]
 Hook: TypeAlias = Callable[[Any, Any, Any], Any]
@@ -33,7 +36,7 @@ def text(owner: str, option: str, value: Any) -> str:
     return value
 
 
-def name(owner: str, option: str, value: Any) -> str:
+def a_name(owner: str, option: str, value: Any) -> str:
     """Take a string without the signs that paths and URLs give a meaning to, and not an empty one."""
     given = checked(owner.partition(" ")[0], text(owner, option, value))
     if not given.strip():
@@ -45,8 +48,8 @@ def run_name(owner: str, option: str, value: Any) -> RunName:
     """Take a template or a callable."""
     if not (isinstance(value, str) or callable(value)):
         raise wrong_type(owner, option, "a template string or a callable", value)
-    given: RunName = value
-    return given
+    given: Any = value
+    return cast("RunName", given)
 
 
 def count(owner: str, option: str, value: Any) -> int:
@@ -80,12 +83,11 @@ def factor(owner: str, option: str, value: Any) -> float:
 
 def delays(owner: str, option: str, value: Any) -> Delays:
     """Take one delay, a list of them, or a callable that makes a list of them; `retry_policy` evaluates it."""
-    if isinstance(value, int | float | timedelta) and not isinstance(value, bool):
+    if isinstance(value, NUMBERS) and not isinstance(value, bool):
         return seconds(owner, option, value)
     if callable(value):
-        maker: Callable[[int], Sequence[Delay]] = value
-        return maker
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return cast("Delays", value)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, ITERABLES):
         raise wrong_type(owner, option, "a number, a timedelta, a list of them, or a callable", value)
     listed = [seconds(owner, option, item) for item in value]
     if len(listed) > LONGEST:
@@ -109,7 +111,7 @@ def function(owner: str, option: str, value: Any) -> Any:
 
 def hooks(owner: str, option: str, value: Any) -> list[Hook]:
     """Take an iterable of callables, as a list of its own."""
-    if callable(value) or isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if callable(value) or isinstance(value, str | bytes) or not isinstance(value, ITERABLES):
         raise wrong_type(owner, option, f"a list of callables, as in {option}=[notify],", value)
     listed: list[Any] = list(value)
     for hook in listed:
@@ -118,25 +120,25 @@ def hooks(owner: str, option: str, value: Any) -> list[Hook]:
     return listed
 
 
-def tags(owner: str, option: str, value: Any) -> frozenset[str]:
+def tag_set(owner: str, option: str, value: Any) -> frozenset[str]:
     """Take an iterable of strings."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or not isinstance(value, ITERABLES):
         raise wrong_type(owner, option, "a list of strings", value)
     return frozenset(text(owner, f"a tag in {option}", tag) for tag in value)
 
 
-def durability(owner: str, option: str, value: Any) -> Durability:
+def level(owner: str, option: str, value: Any) -> Durability:
     """Take one of the three levels."""
     if value not in get_args(Durability):
         raise OptionError(f"{option} of {owner} is {short(value)}; it must be 'off', 'batched' or 'strict'.")
-    level: Durability = value
-    return level
+    chosen: Durability = value
+    return chosen
 
 
 class RunOptions(TypedDict, total=False):
     """What flows and tasks have in common."""
 
-    name: Annotated[str | None, name]
+    name: Annotated[str | None, a_name]
     description: Annotated[str | None, text]
     version: Annotated[str | None, text]
     retries: Annotated[int | None, count]
@@ -154,7 +156,7 @@ class TaskOptions(RunOptions, total=False):
     """What @task can be told."""
 
     task_run_name: Annotated[RunName | None, run_name]
-    tags: Annotated[Iterable[str] | None, tags]
+    tags: Annotated[Iterable[str] | None, tag_set]
 
 
 class FlowOptions(RunOptions, total=False):
@@ -162,7 +164,7 @@ class FlowOptions(RunOptions, total=False):
 
     flow_run_name: Annotated[RunName | None, run_name]
     validate_parameters: Annotated[bool | None, flag]
-    durability: Annotated[Durability | None, durability]
+    durability: Annotated[Durability | None, level]
     durable: Annotated[bool | None, flag]
     on_cancellation: Annotated[Iterable[Hook] | None, hooks]
     on_crashed: Annotated[Iterable[Hook] | None, hooks]
@@ -197,12 +199,12 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
             )
         if value is not None:
             settled[option] = known[option](owner, option, value)
-    level = settled.get("durability")
-    if settled.get("durable") is True and level not in {None, "strict"}:
+    asked = settled.get("durability")
+    if settled.get("durable") is True and asked not in {None, "strict"}:
         raise OptionError(
-            f"durable=True and durability={level!r} of {owner} contradict each other; durable means 'strict'. Give one."
+            f"durable=True and durability={asked!r} of {owner} contradict each other; durable means 'strict'. Give one."
         )
-    if settled.get("durable") is False and level == "strict":
+    if settled.get("durable") is False and asked == "strict":
         raise OptionError(f"durable=False and durability='strict' of {owner} contradict each other. Give only one.")
     retry_policy(owner, settled)
     return settled

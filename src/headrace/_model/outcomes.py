@@ -24,7 +24,7 @@ def from_value(value: Any) -> State[Any] | None:
     states, is judged by those states. Everything else, empty collections and dicts included, is a value.
     """
     if isinstance(value, State):
-        state: State[Any] = value
+        state: State[Any] = value  # pyright: ignore[reportUnknownVariableType]
         by_hand = state.flow_run_id is None and state.task_run_id is None
         return state if by_hand else combine([state], state)
     return combine(value, value) if states_in(value) else None

@@ -59,7 +59,7 @@ class FlowRun:
     flow_name: str
     state: State[Any]
     flow_version: str | None = None
-    parameters: dict[str, Any] = attrs.Factory(dict)
+    parameters: dict[str, Any] = attrs.Factory(dict[str, Any])
     parent_id: str | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
@@ -89,11 +89,12 @@ class LogLine:
 
 def moment(at: int | None) -> datetime | None:
     """Give nanoseconds since 1970 as an aware datetime, to the microsecond."""
-    return (
-        None
-        if at is None
-        else datetime.fromtimestamp(at // 1_000_000_000, UTC).replace(microsecond=at // 1_000 % 1_000_000)
-    )
+    return None if at is None else instant(at)
+
+
+def instant(at: int) -> datetime:
+    """Give nanoseconds since 1970 as an aware datetime, to the microsecond."""
+    return datetime.fromtimestamp(at // 1_000_000_000, UTC).replace(microsecond=at // 1_000 % 1_000_000)
 
 
 def nanoseconds(moment: datetime) -> int:

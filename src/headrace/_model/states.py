@@ -23,6 +23,9 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+COLLECTIONS: tuple[type[Any], ...] = (list, tuple, set)
+
+
 class StateType(enum.StrEnum):
     """The kinds of state; a state's *name* says more (`Retrying` is a RUNNING state)."""
 
@@ -146,6 +149,10 @@ class State(Generic[R_co]):
         return f"{self.name}(message={self.message!r}, type={self.type.value}, result={short(self.data)})"
 
 
+# `type[Any]`: what a state holds is the user's, and stays Any for checkers.
+STATES: tuple[type[Any], ...] = (State,)
+
+
 class NotKept:
     """Stands in a state's *data* where the value was never kept: in states read back from the store."""
 
@@ -155,17 +162,14 @@ class NotKept:
 
 def plain(data: Any) -> Any:
     """Give *data* with the states it consists of replaced by their results."""
-    if isinstance(data, State):
+    if isinstance(data, STATES):
         return data.result()
-    if states_in(data):
-        values = [state.result() for state in data]
-        return tuple(values) if isinstance(data, tuple) else set(values) if isinstance(data, set) else values
-    return data
+    return type(data)([state.result() for state in data]) if states_in(data) else data
 
 
 def states_in(value: Any) -> bool:
     """Tell whether *value* is a list, tuple or set that holds states and nothing else."""
-    return isinstance(value, list | tuple | set) and bool(value) and all(isinstance(item, State) for item in value)
+    return isinstance(value, COLLECTIONS) and bool(value) and all(isinstance(item, State) for item in value)
 
 
 def exception_of(state: State[Any]) -> BaseException:
@@ -183,10 +187,9 @@ def exception_of(state: State[Any]) -> BaseException:
     data = state.data
     if isinstance(data, BaseException):
         return data
-    if isinstance(data, State):
-        data = [data]
-    if states_in(data):
-        for inner in data:
+    if isinstance(data, STATES) or states_in(data):
+        inners: Iterable[State[Any]] = [data] if isinstance(data, STATES) else data
+        for inner in inners:
             if inner.type in UNSUCCESSFUL:
                 return exception_of(inner)
     wrapper, default = UNSUCCESSFUL[state.type]

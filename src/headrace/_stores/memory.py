@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,10 +51,20 @@ class MemoryStore:
         rows.sort(key=lambda row: (row[7], row[0]), reverse=True)
         return [flow_record(row) for row in rows[:limit]]
 
-    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
-        """List task runs in the order in which they were called."""
-        ids = sorted(run_id for run_id in list(self.tasks) if run_id.startswith(prefix))
-        return [task_record(self.tasks[run_id]) for run_id in ids[:limit]]
+    async def task_runs(
+        self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
+    ) -> list[TaskRun]:
+        """List task runs in the order in which they were called, or the slowest first."""
+        rows = sorted(row for row in list(self.tasks.values()) if row[0].startswith(prefix))
+        if state is not None:
+            rows = [row for row in rows if row[3] == state.upper()]
+        if slowest:
+            rows = sorted((row for row in rows if row[5] is not None), key=lambda row: row[4] - row[5])
+        return [task_record(row) for row in rows[:limit]]
+
+    async def task_counts(self, prefix: str) -> dict[str, int]:
+        """Count task runs by the type of their state."""
+        return dict(Counter(row[3] for row in list(self.tasks.values()) if row[0].startswith(prefix)))
 
     async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
         """List the flow runs that *run_ids* called, oldest first."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from headrace._model.records import FlowRun, LogLine, TaskRun, moment, stored_state, task_run_name
+from headrace._model.records import FlowRun, LogLine, TaskRun, instant, moment, stored_state, task_run_name
 
 FLOW_COLUMNS: Final = (
     "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
@@ -85,7 +85,7 @@ def task_record(row: Sequence[Any]) -> TaskRun:
 def log_record(row: Sequence[Any]) -> LogLine:
     """Read a log line's row."""
     run_id, at, level, logger, message = row
-    return LogLine(run_id=run_id, at=moment(at) or moment(0), level=level, logger=logger, message=message)  # type: ignore[arg-type]
+    return LogLine(run_id=run_id, at=instant(at), level=level, logger=logger, message=message)
 
 
 def transitions(

@@ -12,7 +12,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +25,11 @@ from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.rows import LOG_COLUMNS, TASK_HEAD, flow_record, log_record, task_record
-from headrace.errors import DatabaseTooNew, StoreUnavailable
+from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
 PATIENCE: Final = 60.0
+LISTS: tuple[type[Any], ...] = (list, tuple)
+DICTS: tuple[type[Any], ...] = (dict,)
 LAST: Final = "g"  # sorts behind every hexadecimal digit
 
 
@@ -119,16 +121,16 @@ class SQLiteStore:
             connection.close()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def reading(self) -> AsyncGenerator[aiosqlite.Connection]:
         """
         Open a connection that only reads.
 
         Raises:
             StoreUnavailable: There is no database yet, or it cannot be read.
         """
-        if not self.path.exists():
-            raise StoreUnavailable(self.where, "there is none yet", "Run a flow first; the first run creates it.")
         try:
+            if not self.path.exists():
+                raise NoDatabaseYet(self.where)
             async with aiosqlite.connect(self.path, timeout=PATIENCE) as connection:
                 await connection.execute("PRAGMA query_only = 1")
                 async with connection.execute("PRAGMA user_version") as cursor:
@@ -136,11 +138,7 @@ class SQLiteStore:
                 if found > schema.VERSION:
                     raise DatabaseTooNew(self.where, found, schema.VERSION)
                 if found == 0:
-                    raise StoreUnavailable(
-                        self.where,
-                        "it holds no Headrace tables",
-                        "Run a flow first; the first run creates them.",
-                    )
+                    raise NoDatabaseYet(self.where, "it holds no Headrace tables")
                 yield connection
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(self.where, said(error)) from error
@@ -164,11 +162,26 @@ class SQLiteStore:
         statement = f"{schema.READ_FLOWS}{condition} ORDER BY created DESC, id DESC LIMIT ?"
         return [flow_record(row) for row in await self.rows(statement, [*values, limit])]
 
-    async def task_runs(self, prefix: str, *, limit: int | None = None) -> list[TaskRun]:
-        """List task runs in the order in which they were called."""
-        statement = f"{schema.READ_TASKS} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
-        rows = await self.rows(statement, (prefix, prefix + LAST, -1 if limit is None else limit))
+    async def task_runs(
+        self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
+    ) -> list[TaskRun]:
+        """List task runs in the order in which they were called, or the slowest first."""
+        where = ["id >= ? AND id < ?"]
+        values: list[Any] = [prefix, prefix + LAST]
+        if state is not None:
+            where.append("state_type = upper(?)")
+            values.append(state)
+        if slowest:
+            where.append("end_time IS NOT NULL")
+        order = "end_time - start_time DESC, id" if slowest else "id"
+        statement = f"{schema.READ_TASKS} WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"
+        rows = await self.rows(statement, [*values, -1 if limit is None else limit])
         return [task_record(row) for row in rows]
+
+    async def task_counts(self, prefix: str) -> dict[str, int]:
+        """Count task runs by the type of their state."""
+        statement = "SELECT state_type, count(*) FROM task_run WHERE id >= ? AND id < ? GROUP BY 1"
+        return dict(await self.rows(statement, (prefix, prefix + LAST)))
 
     async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
         """List the flow runs that *run_ids* called, oldest first."""
@@ -268,9 +281,9 @@ def cleaned(value: Any) -> Any:
     """Give *value* with lone surrogates escaped in every text."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, list | tuple):
+    if isinstance(value, LISTS):
         return [cleaned(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, DICTS):
         return {cleaned(key): cleaned(item) for key, item in value.items()}
     return value
 
