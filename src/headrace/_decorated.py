@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal, TypeVar, cast
 
+import attrs
+
 from headrace._engine.life import call_life, drive
 from headrace._engine.spec import Spec
 from headrace._engine.streams import stepwise, stream_life
@@ -41,6 +43,7 @@ class Decorated:
         self.fn = fn
         self.given = dict(given)
         self.arguments: tuple[Any, ...] = ()
+        self.bound_form: tuple[Spec, Callable[..., Any]] | None = None
         functools.update_wrapper(cast("Any", self), fn, updated=())
         self.spec = self.specify()
         self.compile()
@@ -90,10 +93,15 @@ class Decorated:
 
     def compile(self) -> None:
         """Compile the life of a call; again when a hook comes that no step was made for."""
-        host = host_for(self.spec.is_async)
-        self.life: Callable[..., Any] = (call_life if self.spec.shape == "call" else stream_life)(self.spec, host)
+        self.life = self.life_of(self.spec)
+        self.bound_form = None
         self.drives = self.spec.shape == "call" and not self.spec.is_async
         self.streams = self.spec.shape == "generator"
+
+    def life_of(self, spec: Spec) -> Callable[..., Any]:
+        """Compile the life of a call of *spec*."""
+        host = host_for(spec.is_async)
+        return call_life(spec, host) if spec.shape == "call" else stream_life(spec, host)
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a call that has `wait_for` or `return_state` among its keywords, or is a generator's."""
@@ -122,9 +130,13 @@ class Decorated:
         first = owner if self.binds == "class" else instance
         if self.binds == "nothing" or first is None:
             return self
+        if self.bound_form is None:
+            spec = attrs.evolve(self.spec, bound=1)
+            self.bound_form = spec, self.life_of(spec)
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
         bound.arguments = (first,)
+        bound.spec, bound.life = self.bound_form
         return bound
 
     def add_hook(self, option: str, hook: H) -> H:

@@ -77,11 +77,11 @@ def get_task_run() -> TaskRun:
 
 
 def _flow_record(run: FlowRunning) -> FlowRun:
-    return run.record(_now(run), run.transitions or ())
+    return run.record(_now(run))
 
 
 def _record(run: Run) -> TaskRun:
-    record: TaskRun = run.record(_now(run), run.transitions or ())
+    record: TaskRun = run.record(_now(run))
     return record
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from headrace._decorated import Decorated, H
+from headrace._engine.inputs import own_frames
 from headrace._engine.life import drive
 from headrace._model.options import TaskOptions
 from headrace._model.policy import doublings
@@ -65,7 +66,14 @@ class Task(Decorated, Generic[P, R]):
         if self.streams or "return_state" in kwargs or "wait_for" in kwargs:
             return self.start(args, kwargs)
         life = self.life(args, kwargs)
-        return drive(life) if self.drives else life
+        if not self.drives:
+            return life
+        try:
+            return drive(life)
+        except Exception as error:
+            # Raised again as it is, without our frames: the caller's line is followed by the body's.
+            error.__traceback__ = own_frames(error)
+            raise
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Task[P, R]: ...

@@ -38,9 +38,7 @@ def begin_task(spec: Spec, host: Host) -> Run:
         journal = host.open()
         scope = Scope(journal, journal.draw(), journal.level, flow=False)
         run = TaskRunning(spec, scope, None, 0, tags)
-        run.settles = True
-        if journal.observer is not None:
-            scope.trace = journal.observer.open(run)
+        furnish(run, settles=True)
         return run
     scope = parent.scope
     run = TaskRunning(spec, scope, parent, next(scope.counter), tags)
@@ -59,10 +57,24 @@ def begin_flow(spec: Spec, host: Host) -> Run:
     level = level or (journal.level if parent is None else parent.scope.level)
     scope = Scope(journal, journal.draw(), level, flow=True)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
-    run.settles = parent is None or level == "strict"
-    if journal.observer is not None:
-        scope.trace = journal.observer.open(run)
+    furnish(run, settles=parent is None or level == "strict")
     return run
+
+
+def furnish(run: Run, *, settles: bool) -> None:
+    """Give a root's scope its trace; where nothing is to be recorded or traced, have nothing told."""
+    scope = run.scope
+    observer = scope.journal.observer
+    if observer is not None:
+        scope.trace = observer.open(run)
+    if scope.level == "off" and scope.trace is None:
+        scope.tell = forget
+    else:
+        run.settles = settles
+
+
+def forget(_event: object) -> None:
+    """Take an event nobody wants."""
 
 
 def preparation(spec: Spec) -> Prepare | None:

@@ -13,14 +13,14 @@ from headrace._model.events import ASK, COMPLETED, ENDED, LOG, RUNNING, clipped,
 from headrace._ports import Batch
 
 
-def fold(events: Iterable[Event]) -> tuple[Batch, list[Run], list[Run], list[Answer]]:
+def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list[Run], list[Run], list[Answer]]:
     """
     Fold *events* into one batch; give with it the runs that ended, the flow runs that began, and who asked.
 
-    A run that started and ended within the heap costs one row.
+    A run that started and ended within the heap costs one row. The rows of the runs *owed* are in it, too.
     """
     batch = Batch()
-    changed: dict[Run, None] = {}
+    changed: dict[Run, None] = dict.fromkeys(owed)
     began: list[Run] = []
     ended: list[Run] = []
     answers: list[Answer] = []

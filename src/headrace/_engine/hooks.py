@@ -28,7 +28,7 @@ async def run_hooks(run: Run, host: Host, state: State[Any]) -> None:
     hooks = run.spec.hooks[option] if option else []
     if not hooks:
         return
-    record = run.record(state, run.transitions or ())
+    record = run.record(state)
     for hook in list(hooks):
         await one(run, host, hook, record, state)
 
@@ -54,7 +54,7 @@ async def retry_wanted(run: Run, host: Host, state: State[Any]) -> bool:
     if condition is None:
         return True
     try:
-        value = condition(run.spec.public, run.record(state, run.transitions or ()), state)
+        value = condition(run.spec.public, run.record(state), state)
         return bool(await host.answer(value) if inspect.isawaitable(value) else value)
     except Exception as error:
         info = (type(error), error, own_frames(error))

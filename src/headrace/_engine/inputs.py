@@ -164,7 +164,8 @@ def resolved(run: Run, value: Any, depth: int = 0) -> Any:
         if set(map(type, value)) <= FLAT:
             return value
         items = [resolved(run, item, depth + 1) for item in value]
-        return kind(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        rebuilt: Any = kind(items)
+        return rebuilt if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 
 

@@ -50,8 +50,14 @@ class Journal:
             self.wake()
 
     def ask(self, answer: Answer) -> None:
-        """Have *answer* called, on the back office's thread, once all that was told before is committed."""
-        self.tell((None, ASK, 0, answer))
+        """
+        Have *answer* called, on the back office's thread, once all that was told before is committed.
+
+        Wakes the back office in any case: a Ctrl-C may have struck a teller between its two last steps.
+        """
+        self.told.append((None, ASK, 0, answer))
+        self.asleep = False
+        self.wake()
 
     @property
     def crowded(self) -> bool:

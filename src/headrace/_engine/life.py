@@ -61,7 +61,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
         try:
             if prepare is not None or wait_for is not None or watch.states:
                 args, kwargs = (prepare or plain_arguments)(run, args, kwargs, wait_for)
-            tell((run, RUNNING, clock.now(), None))
+            run.started = clock.now()
+            tell((run, RUNNING, run.started, None))
             if run.settles:
                 await ready(run, host)
             value = await body(run, args, kwargs)
@@ -81,7 +82,10 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             state = await fail(run, host, error)
             if return_state:
                 return state
-            raise error.with_traceback(own_frames(error))  # noqa: B904 - the user's own object, cause and all
+            if error is not raised:
+                raise error from None
+            error.__traceback__ = own_frames(error)
+            raise
         except BaseException as stop:
             await interrupt(run, host, stop)
             raise

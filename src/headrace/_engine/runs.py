@@ -7,7 +7,7 @@ These are the engine's own, changed as the run goes on; `headrace._model.records
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -49,6 +49,7 @@ class Run:
     """
 
     attempt = 1
+    started = 0
     given_name: str | None = None
     span: Any = None
     error_type: str | None = None
@@ -80,7 +81,7 @@ class Run:
         """What log lines about the run begin with."""
         return f"{self.spec.kind.title()} run {self.name!r}"
 
-    def record(self, state: State[Any], transitions: Sequence[Transition] = ()) -> Any:
+    def record(self, state: State[Any]) -> Any:
         """Give the run as hooks see it."""
         raise NotImplementedError
 
@@ -106,7 +107,7 @@ class TaskRunning(Run):
         """The id of the task run whose body called it."""
         return self.parent.id if isinstance(self.parent, TaskRunning) else None
 
-    def record(self, state: State[Any], transitions: Sequence[Transition] = ()) -> TaskRun:
+    def record(self, state: State[Any]) -> TaskRun:
         return TaskRun(
             id=self.id,
             name=self.name,
@@ -114,7 +115,7 @@ class TaskRunning(Run):
             state=state,
             flow_run_id=self.flow_run_id,
             parent_task_run_id=self.parent_task_run_id,
-            start_time=moment(transitions[0][1]) if transitions else state.timestamp,
+            start_time=moment(self.started) if self.started else None,
             end_time=state.timestamp if state.is_final() else None,
             run_count=self.attempt,
             tags=tuple(sorted(self.tags)),
@@ -129,9 +130,11 @@ class FlowRunning(Run):
 
     @property
     def name(self) -> str:
-        return self.given_name or slug(int(self.scope.prefix.replace("-", ""), 16))
+        if self.given_name is None:
+            self.given_name = slug(int(self.scope.prefix.replace("-", ""), 16))
+        return self.given_name
 
-    def record(self, state: State[Any], transitions: Sequence[Transition] = ()) -> FlowRun:
+    def record(self, state: State[Any]) -> FlowRun:
         return FlowRun(
             id=self.id,
             name=self.name,
@@ -140,7 +143,7 @@ class FlowRunning(Run):
             flow_version=self.spec.version,
             parameters=dict(self.parameters or {}),
             parent_id=None if self.parent is None else self.parent.id,
-            start_time=moment(transitions[0][1]) if transitions else state.timestamp,
+            start_time=moment(self.started) if self.started else None,
             end_time=state.timestamp if state.is_final() else None,
             run_count=self.attempt,
             tags=tuple(sorted(self.tags)),

@@ -97,7 +97,9 @@ def retrying(spec: Spec, host: Host, body: Body) -> Body:
             except Exception as raised:
                 error = explained(spec, raised, args, kwargs)
                 if not await again(run, host, policy, outcomes.from_error(spec.kind, error)):
-                    raise error  # noqa: B904 - the user's own object, cause and all
+                    if error is raised:
+                        raise
+                    raise error from None
             else:
                 state = outcomes.from_value(value)
                 if state is None or not state.is_failed() or not await again(run, host, policy, state):

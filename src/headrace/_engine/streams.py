@@ -107,7 +107,8 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             with inside(run):
                 if wait_for is not None or watch.states or prepare is not plain_arguments:
                     args, kwargs = prepare(run, args, kwargs, wait_for)
-                run.scope.tell((run, RUNNING, host.clock.now(), None))
+                run.started = host.clock.now()
+                run.scope.tell((run, RUNNING, run.started, None))
                 await ready(run, host)
             items = attempts(run, host, args, kwargs, returned)
             given: Any = None
@@ -132,7 +133,10 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             if not run.ended:
                 with inside(run):
                     await fail(run, host, error)
-            raise error.with_traceback(own_frames(error))  # noqa: B904 - the user's own object
+            if error is not raised:
+                raise error from None
+            error.__traceback__ = own_frames(error)
+            raise
         except GeneratorExit:
             # Who stops listening has had enough: that is no crash of the run.
             if not run.ended:
@@ -168,7 +172,9 @@ async def attempts(
             except Exception as raised:
                 error = explained(run.spec, raised, args, kwargs)
                 if not await worth_repeating(run, host, error, yielded):
-                    raise error  # noqa: B904 - the user's own object, cause and all
+                    if error is raised:
+                        raise
+                    raise error from None
                 source, given, thrown = None, None, None
                 continue
         if item is END:

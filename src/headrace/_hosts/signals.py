@@ -64,7 +64,8 @@ class Terminations:
 
 def current_task() -> asyncio.Task[Any] | None:
     """Give the task that runs on this thread's loop; asyncio is loaded by then, and this room need not load it."""
-    return sys.modules["asyncio"].current_task()
+    task: asyncio.Task[Any] | None = sys.modules["asyncio"].current_task()
+    return task
 
 
 terminations: Final = Terminations()

@@ -83,7 +83,7 @@ def factor(owner: str, option: str, value: Any) -> float:
 
 def delays(owner: str, option: str, value: Any) -> Delays:
     """Take one delay, a list of them, or a callable that makes a list of them; `retry_policy` evaluates it."""
-    if isinstance(value, NUMBERS) and not isinstance(value, bool):
+    if isinstance(value, NUMBERS):
         return seconds(owner, option, value)
     if callable(value):
         return cast("Delays", value)
