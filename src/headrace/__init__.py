@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headrace.tasks import Task as Task
     from headrace.tasks import task as task
 
-__version__ = "0.1.0"
+    __version__: str
 
 _PLACES = {
     "Flow": "headrace.flows",
@@ -36,12 +36,24 @@ __all__ = ["Flow", "State", "Task", "__version__", "flow", "get_run_logger", "ru
 
 def __getattr__(name: str) -> Any:
     """Import *name* from where it lives, once."""
+    if name == "__version__":
+        return _version()
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}; it has {', '.join(sorted(_PLACES))}")
     value = getattr(importlib.import_module(place), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """Give the installed version; a source tree that was never installed has none."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 20 ms, for who asks
+
+    try:
+        return version("headrace")
+    except PackageNotFoundError:
+        return "0+source"
 
 
 def __dir__() -> list[str]:
