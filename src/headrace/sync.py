@@ -30,6 +30,11 @@ def run(awaitable: Awaitable[T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        loop_runs = False
+    else:
+        loop_runs = True
+    # Outside the handler above: else its RuntimeError would be the context of whatever the user's code raises.
+    if not loop_runs:
         return asyncio.run(_awaited(awaitable))
     if inspect.iscoroutine(awaitable):
         awaitable.close()
