@@ -23,7 +23,8 @@ from headrace._engine.runs import Run
 _guard = threading.Lock()
 _users = 0
 _original = builtins.print
-# Set when somebody wrapped our print and left the wrapper: it still calls ours, so ours is not put on top again.
+# Set when somebody wrapped our print and left the wrapper: it still calls ours, so ours is not put on top again, until
+# the print of before is back.
 _wrapped = False
 
 
@@ -39,18 +40,25 @@ def logs_prints(run: Run | None) -> bool:
 def logging_print(
     *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
 ) -> None:
-    """Print, or log at INFO where the current run wants that and the print goes to stdout or stderr."""
+    """
+    Print, or log at INFO where the current run wants that and the print goes to stdout or stderr.
+
+    One record a call, its line breaks kept; it names the line of the print as its place.
+    """
     run = current_run.get()
-    if run is None or file not in {None, sys.stdout, sys.stderr} or not logs_prints(run):
+    # By identity: a file may be of a type that has no hash.
+    shown = file is None or file is sys.stdout or file is sys.stderr
+    if run is None or not shown or not logs_prints(run):
         _original(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    logger = RUNS[run.spec.kind]
+    if not logger.isEnabledFor(logging.INFO):
         return
     text = io.StringIO()
     _original(*values, sep=sep, end=end, file=text)
     message = text.getvalue()
     message = message.removesuffix("\n") if end in {None, "\n"} else message
-    RUNS[run.spec.kind].log(
-        logging.INFO, "%s", message, stacklevel=2, extra={"headrace_run": run, "run_label": run.label}
-    )
+    logger.info("%s", message, stacklevel=2, extra={"headrace_run": run, "run_label": run.label})
 
 
 @contextmanager
@@ -58,7 +66,7 @@ def captured() -> Generator[None]:
     """Have `print` look at the current run while inside; blocks may nest and overlap across threads."""
     global _users, _original, _wrapped
     with _guard:
-        if _users == 0 and not _wrapped:
+        if _users == 0 and (not _wrapped or builtins.print is _original):
             _original = builtins.print
             builtins.print = logging_print
         _users += 1
