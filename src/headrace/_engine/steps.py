@@ -7,7 +7,6 @@ asks for and the body within, and gives the body with itself around it, or the s
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -117,6 +116,8 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
         return False
     reason = lines.short_error(state.data) if isinstance(state.data, BaseException) else str(state)
     lines.retrying(run, policy.attempts, delay, reason)
+    if run.span is not None and isinstance(state.data, BaseException):
+        run.span.record_exception(state.data)
     tell = run.scope.tell
     if delay:
         at = host.clock.now()
@@ -153,7 +154,7 @@ def compose(spec: Spec, host: Host) -> Body:
 
 def too_long(run: Run, limit: float) -> Exception:
     """Make the exception of a run that took longer than *limit* seconds."""
-    if inspect.iscoroutinefunction(run.spec.fn) or inspect.isasyncgenfunction(run.spec.fn):
+    if run.spec.is_async:
         after = "its body was cancelled"
     else:
         after = "its body goes on in its thread until it returns, and what it returns is dropped"
