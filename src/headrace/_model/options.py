@@ -206,7 +206,6 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if settled.get("durable") is False and asked == "strict":
         raise OptionError(f"durable=False and durability='strict' of {owner} contradict each other. Give only one.")
-    retry_policy(owner, settled)
     return settled
 
 
