@@ -167,7 +167,7 @@ class Decorated:
     def description(self) -> str | None:
         """The description given, else the function's docstring without its indentation."""
         given: str | None = self.spec.options.get("description")
-        return given if given is not None else inspect.getdoc(self.fn)
+        return given if given is not None else inspect.getdoc(unfilled(self.fn))
 
     @property
     def version(self) -> str | None:
@@ -198,18 +198,23 @@ class Decorated:
         return f"<{self.kind} {self.name!r}>"
 
 
-def function_name(fn: Callable[..., Any]) -> str:
-    """Give the name of *fn*: its own, that of what a partial fills in, or that of its class."""
+def unfilled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the function whose arguments *fn*, if it is a partial, fills in."""
     while isinstance(fn, functools.partial):
         fn = fn.func
+    return fn
+
+
+def function_name(fn: Callable[..., Any]) -> str:
+    """Give the name of *fn*: its own, that of what a partial fills in, or that of its class."""
+    fn = unfilled(fn)
     name = getattr(fn, "__name__", type(fn).__name__)
     return "unknown-lambda" if name == "<lambda>" else str(name)
 
 
 def call_target(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Give the function that tells whether calling *fn* gives a coroutine or a generator."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = unfilled(fn)
     if inspect.isroutine(fn) or inspect.isclass(fn):
         return fn
     return type(fn).__call__
