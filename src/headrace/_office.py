@@ -12,18 +12,21 @@ import atexit
 import logging
 import os
 import socket
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from headrace._engine.fold import fold
-from headrace._engine.journal import Answer, Journal
+from headrace._engine.journal import Answer, Event, Journal
+from headrace._engine.life import drive
 from headrace._engine.runs import Run
+from headrace._model.events import ASK, LOG
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
 
 BATCH: Final = 2_000
-CLOSE_WITHIN: Final = 10.0
+CLOSE_WITHIN = 10.0
 log: Final = logging.getLogger("headrace.store")
 
 
@@ -33,6 +36,7 @@ class BackOffice:
 
     Attributes:
         lost: Rows that a failing store could not take, since the last time it worked.
+        owed: Durable runs whose rows it could not take; written with the next batch that it takes.
     """
 
     def __init__(self, store: Store, journal: Journal) -> None:
@@ -40,80 +44,123 @@ class BackOffice:
         self.journal = journal
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
-        self.guard = threading.Lock()
+        self.ready = threading.Event()
+        # Reentrant: a signal's handler may end a run, and so tell, while the same thread commits after the close.
+        self.guard = threading.RLock()
         self.closing = False
+        self.ended = False
         self.opened = False
         self.problem: Exception | None = None
         self.lost = 0
+        self.owed: list[Run] = []
         self.commits = 0
         self.pid = os.getpid()
 
     def wake(self) -> None:
-        """Have the thread look at the journal; start it where it has not begun."""
+        """Have the thread look at the journal; start it where it has not begun, do its work where it has ended."""
+        if not self.ready.is_set():
+            self.start()
         loop = self.loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self.bell.set)
-            except RuntimeError:
-                if not loop.is_closed():
-                    raise
+        if self.ended or loop is None:
+            self.commit_here()
             return
+        try:
+            loop.call_soon_threadsafe(self.bell.set)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+            self.commit_here()
+
+    def start(self) -> None:
+        """Start the thread, once; go on where an interrupt came in between."""
         with self.guard:
+            if self.ended:
+                return
             if self.thread is None:
-                ready = threading.Event()
-                self.thread = threading.Thread(
-                    target=self.work, args=(ready,), name="headrace back office", daemon=True
-                )
+                self.thread = threading.Thread(target=self.work, name="headrace back office", daemon=True)
                 atexit.register(self.close)
-                try:
+                finish_with_process(self.close)
+            try:
+                if self.thread.ident is None:
                     self.thread.start()
-                except RuntimeError as error:
-                    self.thread = None
-                    self.refuse(error)
-                    return
-                ready.wait()
-        self.wake()
+            except RuntimeError:
+                # The interpreter is going down and starts no threads: from Python 3.12 on, already in atexit handlers.
+                self.ended = True
+                return
+            self.ready.wait()
 
-    def refuse(self, error: Exception) -> None:
-        """Answer everybody that nothing can be recorded any more: the interpreter is going down."""
-        while events := self.journal.take(BATCH):
-            for answer in fold(events)[3]:
-                answer(error)
-
-    def work(self, ready: threading.Event) -> None:
+    def work(self) -> None:
         """Run the thread's loop. Made by hand, so that no event loop policy of the application reaches in here."""
-        loop = asyncio.SelectorEventLoop()
+        self.loop = loop = asyncio.SelectorEventLoop()
         self.bell = asyncio.Event()
-        self.loop = loop
-        ready.set()
+        self.ready.set()
         try:
             loop.run_until_complete(self.commit_until_closed())
         finally:
+            self.ended = True
             loop.close()
 
     async def commit_until_closed(self) -> None:
         """Commit what arrives until asked to close and nothing is left."""
         journal = self.journal
         while True:
-            events = journal.take(BATCH)
-            if events:
-                batch, ended, began, answers = fold(events)
-                await self.commit(batch)
-                self.tell_observer(ended, began)
-                self.reply(answers)
+            if await self.commit_next():
                 continue
-            if self.closing:
-                if self.opened:
-                    await self.store.close()
-                return
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
             journal.asleep = True
-            if not journal.told and not self.closing:
-                await self.bell.wait()
+            if journal.told:
+                journal.asleep = False
+                continue
+            if self.closing:
+                await self.shut()
+                return
+            await self.bell.wait()
             journal.asleep = False
 
-    async def commit(self, batch: Batch) -> None:
+    def commit_here(self) -> None:
+        """
+        Commit on this thread what was told after the other one ended: atexit handlers may run flows, too.
+
+        Only for stores that never suspend; the others answer nobody any more.
+        """
+        with self.guard:
+            drive(self.commit_rest())
+
+    async def commit_rest(self) -> None:
+        """Commit what is left, and let go of the store."""
+        self.journal.asleep = True
+        while await self.commit_next():
+            pass
+        await self.shut()
+        self.journal.asleep = True
+
+    async def shut(self) -> None:
+        """Try a last time to write what is owed, and let go of the store."""
+        if self.owed:
+            await self.commit(fold((), self.owed)[0], ())
+        if self.opened:
+            self.opened = False
+            await self.store.close()
+
+    async def commit_next(self) -> bool:
+        """Commit the next events, tell those who wait for it, and tell whether there were any."""
+        events = self.journal.take(BATCH)
+        if not events:
+            return False
+        try:
+            batch, ended, began, answers = fold(events, self.owed)
+        except Exception as error:
+            # A bug of ours in one event must not end the thread on which all runs wait.
+            self.failed(error, len(events))
+            self.reply([said for _, stamp, _, said in events if stamp is ASK])
+            return True
+        await self.commit(batch, events)
+        self.tell_observer(ended, began)
+        self.reply(answers)
+        return True
+
+    async def commit(self, batch: Batch, events: Sequence[Event]) -> None:
         """Write *batch*; where the store fails, say so once, count what is lost, and try again with the next."""
         if not len(batch):
             return
@@ -123,15 +170,17 @@ class BackOffice:
                 self.opened = True
             await self.store.append(batch)
         except Exception as error:
-            self.failed(error, batch)
+            # Rows of durable runs are never given up: a later answer would call them safe.
+            self.owed = durable(events, self.owed)
+            self.failed(error, max(len(batch) - len(self.owed), 0))
             return
         self.commits += 1
-        if self.lost:
+        if self.problem is not None:
             log.warning("The database works again; %d rows were not recorded meanwhile", self.lost)
-        self.problem, self.lost = None, 0
+        self.problem, self.lost, self.owed = None, 0, []
 
-    def failed(self, error: Exception, batch: Batch) -> None:
-        """Note that *batch* is lost."""
+    def failed(self, error: Exception, lost: int) -> None:
+        """Say, once, that the store failed, and count the *lost* rows."""
         known = isinstance(error, StoreUnavailable)
         if self.problem is None:
             log.error(
@@ -140,7 +189,7 @@ class BackOffice:
                 exc_info=None if known else error,
             )
         self.problem = error
-        self.lost += len(batch)
+        self.lost += lost
 
     def tell_observer(self, ended: Sequence[Run], began: Sequence[Run]) -> None:
         """Hand on what was committed; an observer that fails costs its spans, never the journal."""
@@ -162,17 +211,34 @@ class BackOffice:
         for answer in answers:
             answer(self.problem)
 
-    def close(self, within: float = CLOSE_WITHIN) -> None:
-        """Commit what is left and end the thread; waits *within* seconds at most. Called at exit; harmless twice."""
+    def close(self) -> None:
+        """Commit what is left and end the thread; waits CLOSE_WITHIN seconds at most. At exit; harmless twice."""
         atexit.unregister(self.close)
         thread = self.thread
         if thread is None or self.pid != os.getpid() or thread is threading.current_thread():
             return
         self.closing = True
-        self.wake()
-        thread.join(within)
-        if thread.is_alive():
-            log.error("The database did not take the last events within %g s; they are lost", within)
+        if not self.ended:
+            self.wake()
+            thread.join(CLOSE_WITHIN)
+        if not self.ended:
+            log.error("The database did not take the last events within %g s; they are lost", CLOSE_WITHIN)
+        elif self.journal.told:
+            # Told between the thread's last look and its end.
+            self.commit_here()
+
+
+def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
+    """Give the durable runs that *events* tell of, and those of *owed*, each once."""
+    told = [run for run, stamp, _, _ in events if stamp is not ASK and stamp is not LOG]
+    return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
+
+
+def finish_with_process(close: Callable[[], None]) -> None:
+    """Have *close* called at the end of a process that multiprocessing forked: such a one runs no atexit handlers."""
+    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, close, exitpriority=100)
 
 
 def owner() -> str:

@@ -6,13 +6,16 @@ One runtime a process, made at the first run and replaced in a forked child.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Final
 
+from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
+from headrace._engine.runs import Run
 from headrace._hosts.clock import wall
 from headrace._hosts.thread import ThreadHost
 from headrace._ports import Host, Observer, Store
@@ -20,6 +23,7 @@ from headrace._telemetry import logs
 from headrace.errors import SettingError
 from headrace.settings import Settings
 
+CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
 TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -35,7 +39,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, store: Store | None = None, draw: Callable[[], str] = draw_prefix) -> None:
         self.settings = settings
-        logs.set_up(settings.log_level)
+        logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability)
         self.furnish(store or open_store(settings))
 
@@ -103,7 +107,7 @@ def open_store(settings: Settings) -> Store:
         from headrace._stores.memory import MemoryStore  # noqa: PLC0415 - one store is used, the others need not load
 
         return MemoryStore()
-    if url.startswith("sqlite:///"):
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///") and "?" not in url:
         from pathlib import Path  # noqa: PLC0415 - with urllib.parse 9 ms, paid at the first run instead of at import
         from urllib.parse import unquote  # noqa: PLC0415 - see above
 
@@ -131,20 +135,28 @@ def open_observer() -> Observer | None:
     asked = any(os.environ.get(name) for name in TRACING) and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
     if "opentelemetry.sdk.trace" not in sys.modules and not asked:
         return None
-    from headrace._telemetry import spans  # noqa: PLC0415 - the SDK costs 200 ms and is loaded only for those who trace
+    from headrace._telemetry import provider  # noqa: PLC0415 - the SDK costs 200 ms and is loaded only for those who trace
 
-    return spans.observer(wall.read, export=asked)
+    return provider.observer(wall.read, export=asked)
 
 
 def _in_child() -> None:
     """
     Furnish a forked child's runtime anew: its parent's back office, and its connection, did not come along.
 
-    The journal stays, because runs that were in progress at the fork go on telling to it.
+    The journal stays, because runs that were in progress at the fork go on telling to it. Their own rows are their
+    parent's to write; tasks that the child calls within them are its own, and count from a number drawn at random.
     """
     global _guard
     _guard = threading.Lock()
     if _current is not None:
+        inherited: list[Run] = []
+        run = current_run.get()
+        while run is not None:
+            inherited.append(run)
+            run.scope.counter = itertools.count(CHILDREN | int.from_bytes(os.urandom(3), "big") << 20)
+            run = run.parent
+        _current.journal.inherited |= frozenset(inherited)
         _left_behind.append(_current.store)
         _current.furnish(open_store(_current.settings))
 

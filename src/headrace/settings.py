@@ -42,10 +42,10 @@ class Settings:
         """
         given = os.environ if environment is None else environment
         home = os.path.expanduser(given.get("HEADRACE_HOME") or os.path.join("~", ".headrace"))
+        path = os.path.join(os.path.abspath(home), "headrace.db").replace("%", "%25").replace("?", "%3F")
         return cls(
             home=home,
-            database_url=given.get("HEADRACE_DATABASE_URL")
-            or f"sqlite:///{os.path.join(os.path.abspath(home), 'headrace.db')}",
+            database_url=given.get("HEADRACE_DATABASE_URL") or f"sqlite:///{path}",
             log_level=one_of(given, "HEADRACE_LOG_LEVEL", LEVELS) or "INFO",
             sqlite_synchronous=one_of(given, "HEADRACE_SQLITE_SYNCHRONOUS", ("OFF", "NORMAL", "FULL", "EXTRA")),
             durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),

@@ -44,7 +44,7 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list
         if stamp[0] in ENDED:
             ended.append(run)
     for run in changed:
-        if run.scope.level == "off":
+        if run.scope.level == "off" or run in run.scope.journal.inherited:
             continue
         if run.scope.level == "strict":
             batch.strict = True

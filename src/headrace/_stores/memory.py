@@ -72,10 +72,12 @@ class MemoryStore:
         rows = sorted((row for row in list(self.flows.values()) if row[13] in wanted), key=lambda row: (row[7], row[0]))
         return [flow_record(row) for row in rows]
 
-    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
+    async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
         prefixes = {prefix_of(run_id) for run_id in run_ids}
-        return [log_record(line) for line in list(self.lines) if prefix_of(line[0]) in prefixes]
+        lines = [line for line in list(self.lines) if prefix_of(line[0]) in prefixes]
+        lines.sort(key=lambda line: int(line[1]))
+        return [log_record(line) for line in lines[:limit]]
 
     async def delete(self, run_id: str) -> int:
         """Remove a flow run and all below it."""

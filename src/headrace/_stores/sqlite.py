@@ -28,6 +28,9 @@ from headrace._stores.rows import LOG_COLUMNS, TASK_HEAD, flow_record, log_recor
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
 PATIENCE: Final = 60.0
+IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
+TURN: Final = 1.0
+BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 LAST: Final = "g"  # sorts behind every hexadecimal digit
@@ -42,10 +45,13 @@ class SQLiteStore:
     """
 
     def __init__(self, path: Path, synchronous: str | None = None) -> None:
-        self.path = path
-        self.where = str(path)
+        # Absolute from the start: a flow may change the working directory.
+        self.path = path.absolute()
+        self.where = str(self.path)
         self.synchronous = synchronous
         self.current_synchronous = ""
+        self.file: tuple[int, int] | None = None
+        self.patience = PATIENCE
         self.writer: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -55,13 +61,14 @@ class SQLiteStore:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self.writer = connection = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+                self.path, timeout=TURN, isolation_level=None, check_same_thread=False
             )
-            patiently(connection, "PRAGMA journal_mode = WAL")
+            self.file = self.found()
+            self.patiently("PRAGMA journal_mode = WAL")
             self.create(connection)
         except (OSError, sqlite3.Error) as error:
             await self.close()
-            raise StoreUnavailable(self.where, said(error)) from error
+            raise self.unavailable(error) from None
         except StoreUnavailable:
             await self.close()
             raise
@@ -71,41 +78,96 @@ class SQLiteStore:
         Create the tables, unless another process has done so.
 
         Raises:
-            DatabaseTooNew: A later Headrace has been here.
+            StoreUnavailable: Another program's database; as DatabaseTooNew: a later Headrace has been here.
         """
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > schema.VERSION:
-            raise DatabaseTooNew(self.where, found, schema.VERSION)
-        if found == schema.VERSION:
+        if self.version() == schema.VERSION:
             return
-        patiently(connection, "BEGIN IMMEDIATE")
+        self.patiently("BEGIN IMMEDIATE")
         try:
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found == 0:
+            if self.version() == 0:
                 for statement in schema.CREATE:
                     connection.execute(statement)
-            connection.execute("COMMIT")
+            self.patiently("COMMIT")
         except BaseException:
             roll_back(connection)
             raise
 
+    def version(self) -> int:
+        """
+        Give the version of the schema that is there; 0 where there is none.
+
+        Raises:
+            StoreUnavailable: The file is another program's; as DatabaseTooNew: it is of a later Headrace.
+        """
+        (found,) = self.patiently("PRAGMA user_version").fetchone()
+        (application,) = self.patiently("PRAGMA application_id").fetchone()
+        check(self.where, found, application)
+        return int(found)
+
     async def append(self, batch: Batch) -> None:
         """Write *batch* as one transaction, waiting for other processes in their turn."""
+        if self.writer is not None and self.found() != self.file:
+            # SQLite itself would go on writing into a file that has no name any more.
+            await self.close()
+            raise StoreUnavailable(
+                self.where, "the file was deleted or replaced while it was in use", "What follows goes into a new one."
+            )
+        if self.writer is None:
+            await self.open()
         connection = self.writer
-        if connection is None:
-            raise StoreUnavailable(self.where, "it is not open")
+        assert connection is not None
         try:
             self.settle_synchronous(connection, batch.strict)
-            patiently(connection, "BEGIN IMMEDIATE")
+            self.patiently("BEGIN IMMEDIATE")
             try:
                 for statement, rows in statements(batch):
                     connection.execute(statement, (as_json(rows),))
-                connection.execute("COMMIT")
+                self.patiently("COMMIT")
             except BaseException:
                 roll_back(connection)
                 raise
         except sqlite3.Error as error:
-            raise StoreUnavailable(self.where, said(error)) from error
+            raise self.unavailable(error) from None
+        self.patience = PATIENCE
+
+    def patiently(self, statement: str) -> sqlite3.Cursor:
+        """
+        Run *statement*, again while another process holds the file.
+
+        SQLite's own waiting (busy_timeout) does not cover a change of the journal mode, nor is it fair; so ours goes on
+        top, with growing pauses drawn at random.
+        """
+        connection = self.writer
+        assert connection is not None
+        deadline = time.monotonic() + self.patience
+        pause = 0.001
+        while True:
+            try:
+                return connection.execute(statement)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause * random.random())
+            pause = min(pause * 2, 0.1)
+
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """Give what to raise for *error*; where others held the file, do not wait that long again."""
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY:
+            waited, self.patience = self.patience, IMPATIENCE
+            return StoreUnavailable(
+                self.where,
+                f"another process has held it for more than {waited:g} s",
+                "End that process or its transaction, or set HEADRACE_DATABASE_URL to another database.",
+            )
+        return StoreUnavailable(self.where, said(error))
+
+    def found(self) -> tuple[int, int] | None:
+        """Give what tells the file at the path from any other; None where there is none."""
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return None
+        return there.st_dev, there.st_ino
 
     def settle_synchronous(self, connection: sqlite3.Connection, strict: bool) -> None:
         """Have SQLite wait for the disk as the batch needs it."""
@@ -135,13 +197,14 @@ class SQLiteStore:
                 await connection.execute("PRAGMA query_only = 1")
                 async with connection.execute("PRAGMA user_version") as cursor:
                     (found,) = await cursor.fetchone() or (0,)
-                if found > schema.VERSION:
-                    raise DatabaseTooNew(self.where, found, schema.VERSION)
+                async with connection.execute("PRAGMA application_id") as cursor:
+                    (application,) = await cursor.fetchone() or (0,)
+                check(self.where, found, application)
                 if found == 0:
                     raise NoDatabaseYet(self.where, "it holds no Headrace tables")
                 yield connection
         except (OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(self.where, said(error)) from error
+            raise self.unavailable(error) from None
 
     async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Read all that *statement* gives."""
@@ -181,28 +244,29 @@ class SQLiteStore:
     async def task_counts(self, prefix: str) -> dict[str, int]:
         """Count task runs by the type of their state."""
         statement = "SELECT state_type, count(*) FROM task_run WHERE id >= ? AND id < ? GROUP BY 1"
-        return dict(await self.rows(statement, (prefix, prefix + LAST)))
+        return {kind: count for kind, count in await self.rows(statement, (prefix, prefix + LAST))}  # noqa: C416 - typed
 
     async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
         """List the flow runs that *run_ids* called, oldest first."""
         statement = f"{schema.READ_FLOWS} WHERE parent_id IN (SELECT value FROM json_each(?)) ORDER BY created, id"
         return [flow_record(row) for row in await self.rows(statement, (as_json(list(run_ids)),))]
 
-    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
+    async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
         prefixes = sorted({prefix_of(run_id) for run_id in run_ids})
         columns = ", ".join(f"log.{column}" for column in LOG_COLUMNS)
         statement = (
             f"SELECT {columns} FROM json_each(?) AS wanted "
             f"JOIN log ON log.run_id >= wanted.value AND log.run_id < wanted.value || '{LAST}' "
-            f"ORDER BY log.at, log.id"
+            f"ORDER BY log.at, log.id LIMIT ?"
         )
-        return [log_record(row) for row in await self.rows(statement, (as_json(prefixes),))]
+        rows = await self.rows(statement, (as_json(prefixes), -1 if limit is None else limit))
+        return [log_record(row) for row in rows]
 
     async def delete(self, run_id: str) -> int:
         """Remove a flow run and all below it, in one transaction."""
         doomed: list[str] = []
-        found = await self.flow_runs(limit=1, begins=run_id)
+        found = [run for run in await self.flow_runs(limit=1, begins=run_id) if run.id == run_id]
         while found:
             doomed += [run.id for run in found]
             below = [task.id for run in found for task in await self.task_runs(prefix_of(run.id))]
@@ -213,16 +277,16 @@ class SQLiteStore:
         connection = self.writer
         assert connection is not None
         try:
-            patiently(connection, "BEGIN IMMEDIATE")
+            self.patiently("BEGIN IMMEDIATE")
             for flow in doomed:
                 prefix = prefix_of(flow)
                 connection.execute("DELETE FROM flow_run WHERE id = ?", (flow,))
                 connection.execute("DELETE FROM task_run WHERE id >= ? AND id < ?", (prefix, prefix + LAST))
                 connection.execute("DELETE FROM log WHERE run_id >= ? AND run_id < ?", (prefix, prefix + LAST))
-            connection.execute("COMMIT")
+            self.patiently("COMMIT")
         except sqlite3.Error as error:
             roll_back(connection)
-            raise StoreUnavailable(self.where, said(error)) from error
+            raise self.unavailable(error) from None
         finally:
             if own:
                 await self.close()
@@ -270,17 +334,21 @@ def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
 
 
 def as_json(value: Any) -> str:
-    """Give *value* as JSON text; signs that cannot be encoded are escaped, other strangers become their repr."""
+    """Give *value* as JSON text; signs that SQLite cannot keep are escaped, other strangers become their repr."""
     try:
-        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        return orjson.dumps(cleaned(value), default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = b"\\u0000"
+    if b"\\u0000" in text:
+        # SQLite's functions end a text at a NUL; a half of a pair of surrogates has no UTF-8 form.
+        text = orjson.dumps(cleaned(value), default=repr, option=orjson.OPT_NON_STR_KEYS)
+    return text.decode()
 
 
 def cleaned(value: Any) -> Any:
-    """Give *value* with lone surrogates escaped in every text."""
+    """Give *value* with lone surrogates and NUL escaped in every text."""
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return value.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
     if isinstance(value, LISTS):
         return [cleaned(item) for item in value]
     if isinstance(value, DICTS):
@@ -288,27 +356,17 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def patiently(connection: sqlite3.Connection, statement: str) -> None:
+def check(where: str, version: int, application: int) -> None:
     """
-    Run *statement*, again while another process holds the file.
+    See that a file is ours, or nobody's yet, and not too new.
 
-    SQLite's own waiting (busy_timeout) does not cover a change of the journal mode, nor is it fair; so ours goes on
-    top, for a minute, with growing pauses drawn at random.
+    Raises:
+        StoreUnavailable: It is not.
     """
-    deadline = time.monotonic() + PATIENCE
-    pause = 0.001
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except sqlite3.OperationalError as error:
-            if (
-                error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-                or time.monotonic() > deadline
-            ):
-                raise
-        time.sleep(pause * random.random())
-        pause = min(pause * 2, 0.1)
+    if version and application != schema.APPLICATION_ID:
+        raise StoreUnavailable(where, "it is the database of another program")
+    if version > schema.VERSION:
+        raise DatabaseTooNew(where, version, schema.VERSION)
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
