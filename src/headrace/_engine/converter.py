@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def converter() -> Converter:
 
     from cattrs import Converter  # noqa: PLC0415 - 100 ms to import, and most flows need none of it
 
-    made = Converter()
+    # What cattrs has no rule for (callables, iterators, type variables) is left as it is, also inside of lists.
+    made = Converter(structure_fallback_factory=lambda _: untouched)
     made.register_structure_hook(bool, boolean)
     made.register_structure_hook(int, integer)
     made.register_structure_hook(float, number)
@@ -37,6 +39,7 @@ def converter() -> Converter:
     made.register_structure_hook(dt.timedelta, duration)
     for named in (uuid.UUID, decimal.Decimal, pathlib.Path):
         made.register_structure_hook(named, from_text)
+    made.register_structure_hook_factory(is_record, lambda kind: kept_or_made(made, kind))
     made.register_structure_hook_func(is_pydantic, validated)
     made.register_structure_hook_func(is_opaque, instance)
     made.register_structure_hook_func(is_mixed_union, lambda value, kind: first_that_fits(made, value, kind))
@@ -111,6 +114,32 @@ def duration(value: Any, _: Any) -> dt.timedelta:
 def from_text(value: Any, kind: Any) -> Any:
     """Take a UUID, a Decimal or a Path, also as text."""
     return value if isinstance(value, kind) else kind(str(value) if isinstance(value, int | float) else value)
+
+
+def untouched(value: Any, _: Any) -> Any:
+    """Leave a value alone."""
+    return value
+
+
+def is_record(kind: Any) -> bool:
+    """Tell whether *kind* is an attrs class or a dataclass."""
+    return isinstance(kind, type) and (hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__dataclass_fields__"))
+
+
+def kept_or_made(made: Converter, kind: Any) -> Callable[[Any, Any], Any]:
+    """Give what keeps instances of *kind* or a subclass, and makes one of a dict: cattrs itself knows dicts only."""
+    from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415 - see above
+
+    make = make_dict_structure_fn(kind, made)
+
+    def keep_or_make(value: Any, _: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"it is {type(value).__name__}")
+        return make(value, kind)
+
+    return keep_or_make
 
 
 def is_pydantic(kind: Any) -> bool:
