@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cattrs import Converter
 
+MAPPINGS: tuple[type[Any], ...] = (Mapping,)
 OCTETS: tuple[type[Any], ...] = (bytes, bytearray, memoryview)
 STANDARD = frozenset(
     ["builtins", "collections", "collections.abc", "datetime", "decimal", "enum", "pathlib", "typing", "uuid"]
@@ -39,7 +40,7 @@ def converter() -> Converter:
     made.register_structure_hook(dt.timedelta, duration)
     for named in (uuid.UUID, decimal.Decimal, pathlib.Path):
         made.register_structure_hook(named, from_text)
-    made.register_structure_hook_factory(is_record, lambda kind: kept_or_made(made, kind))
+    made.register_structure_hook_factory(is_record, functools.partial(kept_or_made, made))
     made.register_structure_hook_func(is_pydantic, validated)
     made.register_structure_hook_func(is_opaque, instance)
     made.register_structure_hook_func(is_mixed_union, lambda value, kind: first_that_fits(made, value, kind))
@@ -135,7 +136,7 @@ def kept_or_made(made: Converter, kind: Any) -> Callable[[Any, Any], Any]:
     def keep_or_make(value: Any, _: Any) -> Any:
         if isinstance(value, kind):
             return value
-        if not isinstance(value, Mapping):
+        if not isinstance(value, MAPPINGS):
             raise ValueError(f"it is {type(value).__name__}")
         return make(value, kind)
 
