@@ -173,9 +173,15 @@ class MissingResult(HeadraceError):
 
 
 class UpstreamTaskError(HeadraceError):
-    """A run was not started because one it waits for did not complete."""
+    """
+    A run was not started because one it waits for did not complete.
 
-    def __init__(self, name: str, upstream: str, state: object) -> None:
+    Attributes:
+        run_id: The run that was not started.
+    """
+
+    def __init__(self, name: str, run_id: str, upstream: str, state: object) -> None:
+        self.run_id = run_id
         super().__init__(
             f"{name} was not started: the upstream run {upstream!r} it needs ended as {state}. "
             f"Handle that failure first, or leave the run out of the arguments and of wait_for."

@@ -137,10 +137,9 @@ def upstream_value(run: Run, state: State[Any], *, failing_counts: bool = True) 
                 raise
             return None
     upstream = state.task_run_id or state.flow_run_id or state.name
-    error = UpstreamTaskError(run.label, upstream, state)
-    if state.is_final():
-        raise error from state.result(raise_on_failure=False)
-    raise error
+    error = UpstreamTaskError(run.label, run.id, upstream, state)
+    cause = state.result(raise_on_failure=False) if state.is_final() else state.data
+    raise error from cause if isinstance(cause, BaseException) else None
 
 
 def resolved(run: Run, value: Any, depth: int = 0) -> Any:

@@ -23,7 +23,7 @@ from headrace._model import outcomes
 from headrace._model.events import COMPLETED, RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import StoreUnavailable
+from headrace.errors import StoreUnavailable, UpstreamTaskError
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
 STATEFUL: tuple[type[Any], ...] = (State, list, tuple, set)
@@ -108,7 +108,10 @@ async def ready(run: Run, host: Host) -> None:
 
 
 async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
-    """End *run* with *error*: shown, recorded, told to its hooks."""
+    """End *run* with *error*: shown, recorded, told to its hooks; or as never started, where that is what it says."""
+    if isinstance(error, UpstreamTaskError) and error.run_id == run.id:
+        waiting: State[Any] = await finish(run, host, outcomes.not_started(error), True)
+        return waiting
     run.error_type = type(error).__name__
     if run.span is not None:
         run.span.record_exception(error, escaped=True)

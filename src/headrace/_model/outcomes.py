@@ -10,6 +10,7 @@ from headrace.errors import (
     ParameterTypeError,
     TaskRunTimeoutError,
     TerminationSignal,
+    UpstreamTaskError,
     short,
 )
 
@@ -38,6 +39,11 @@ def from_error(kind: Kind, error: Exception) -> State[Any]:
         return State(StateType.FAILED, message=f"Validation of flow parameters failed: {describe(error)}", data=error)
     message = f"{kind.title()} run encountered an exception: {describe(error)}"
     return State(StateType.FAILED, message=message, data=error)
+
+
+def not_started(error: UpstreamTaskError) -> State[Any]:
+    """Give the state of a run whose body never ran, because a run it needs did not complete."""
+    return State(StateType.PENDING, "NotReady", message=str(error), data=error)
 
 
 def from_interruption(stop: BaseException) -> State[Any]:

@@ -16,6 +16,7 @@ from headrace.errors import (
     MissingResult,
     PausedRun,
     UnfinishedRun,
+    UpstreamTaskError,
     short,
 )
 
@@ -125,15 +126,15 @@ class State(Generic[R_co]):
             UnfinishedRun: The run has not ended.
             MissingResult: The run completed, but its value is not kept here (states read from the store have none).
         """
-        if self.type is StateType.PAUSED:
-            raise PausedRun("The run is paused; it has no result yet.")
-        if not self.is_final():
-            raise UnfinishedRun(f"The run is {self}; it has no result before it ends.")
-        if self.type in UNSUCCESSFUL:
+        if unsuccessful(self):
             error = exception_of(self)
             if raise_on_failure:
                 raise error
             return error
+        if self.type is StateType.PAUSED:
+            raise PausedRun("The run is paused; it has no result yet.")
+        if not self.is_final():
+            raise UnfinishedRun(f"The run is {self}; it has no result before it ends.")
         if isinstance(self.data, NotKept):
             raise MissingResult(f"The run ended as {self}, but its value was not kept with the state.")
         value: R_co = plain(self.data)
@@ -172,6 +173,11 @@ def states_in(value: Any) -> bool:
     return isinstance(value, COLLECTIONS) and bool(value) and all(isinstance(item, State) for item in value)
 
 
+def unsuccessful(state: State[Any]) -> bool:
+    """Tell whether *state* stands for an exception: the run failed, crashed, was cancelled or never started."""
+    return state.type in UNSUCCESSFUL or isinstance(state.data, UpstreamTaskError)
+
+
 def exception_of(state: State[Any]) -> BaseException:
     """
     Give the exception that an unsuccessful *state* stands for.
@@ -182,7 +188,7 @@ def exception_of(state: State[Any]) -> BaseException:
     Raises:
         ValueError: *state* is not an unsuccessful one.
     """
-    if state.type not in UNSUCCESSFUL:
+    if not unsuccessful(state):
         raise ValueError(f"{state} is not a failed, crashed or cancelled state; it has no exception.")
     data = state.data
     if isinstance(data, BaseException):
@@ -190,7 +196,7 @@ def exception_of(state: State[Any]) -> BaseException:
     if isinstance(data, STATES) or states_in(data):
         inners: Iterable[State[Any]] = [data] if isinstance(data, STATES) else data
         for inner in inners:
-            if inner.type in UNSUCCESSFUL:
+            if unsuccessful(inner):
                 return exception_of(inner)
     wrapper, default = UNSUCCESSFUL[state.type]
     return wrapper(data if isinstance(data, str) else state.message or default)
