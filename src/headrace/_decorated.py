@@ -147,7 +147,10 @@ class Decorated:
             )
         self.spec.hooks[option].append(hook)
         if option == "on_running":
-            self.compile()
+            # A bound copy shares the spec with the object it is a copy of, which later accesses are copies of, too.
+            whole: Decorated = self.spec.public
+            whole.compile()
+            self.life = whole.life
         return hook
 
     def with_given(self, changes: Mapping[str, Any]) -> Any:
