@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import nullcontext
 from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.inputs import own_frames
+from headrace._engine.prints import captured, logs_prints
 from headrace._engine.runs import Run
 from headrace._model.options import Hook
 from headrace._model.states import State, StateType
@@ -29,8 +31,9 @@ async def run_hooks(run: Run, host: Host, state: State[Any]) -> None:
     if not hooks:
         return
     record = run.record(state)
-    for hook in list(hooks):
-        await one(run, host, hook, record, state)
+    with captured() if logs_prints(run) else nullcontext():
+        for hook in list(hooks):
+            await one(run, host, hook, record, state)
 
 
 async def one(run: Run, host: Host, hook: Hook, record: Any, state: State[Any]) -> None:
