@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -107,8 +108,9 @@ class LoopHost:
         return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
 
     async def answer(self, value: Awaitable[Any]) -> Any:
-        """Await a hook's coroutine."""
-        return await value
+        """Await a hook's coroutine; also in a scope cancelled by now, where no hook of a cancelled run could wait."""
+        with anyio.CancelScope(shield=anyio.current_effective_deadline() == -math.inf):
+            return await value
 
 
 def quietly(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
