@@ -7,8 +7,11 @@ from typing import Any
 
 from headrace._engine.context import current_run
 from headrace._engine.lines import RUNS
+from headrace._hosts.clock import wall
+from headrace._telemetry import logs
 from headrace._telemetry.logs import RunContextFilter, RunLogger
 from headrace.errors import MissingContextError
+from headrace.settings import Settings
 
 __all__ = ["RunContextFilter", "get_logger", "get_run_logger"]
 
@@ -30,5 +33,12 @@ def get_run_logger(**extra: Any) -> RunLogger:
 
 
 def get_logger(name: str | None = None) -> logging.Logger:
-    """Give the logger *name* below "headrace": shown like our own lines, not kept with runs."""
+    """
+    Give the logger *name* below "headrace": shown like our own lines, not kept with runs.
+
+    Raises:
+        SettingError: HEADRACE_LOG_LEVEL is none of the levels.
+    """
+    if not logs.ready():
+        logs.set_up(Settings.read().log_level, wall.read)
     return logging.getLogger(f"headrace.{name}" if name else "headrace")

@@ -73,6 +73,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if quiet_end(logging.INFO):
                 lines.completed(run)
             if may_strain and scope.journal.crowded:
+                run.ended = True  # whoever cancels this wait does not cancel a run that has completed
                 await host.settled(scope.journal)
             return value
         except Exception as raised:
@@ -129,7 +130,12 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     """
     really = host.translated(stop)
     if not run.ended:
-        await finish(run, host, outcomes.from_interruption(really), True)
+        state = outcomes.from_interruption(really)
+        if state.is_crashed():
+            run.error_type = type(really).__name__
+            if run.span is not None:
+                run.span.record_exception(really, escaped=True)
+        await finish(run, host, state, True)
     if really is not stop:
         raise really from None
 
@@ -137,6 +143,8 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
     run.ended = True
+    if run.span is not None:
+        run.span.close()
     scope = run.scope
     at = host.clock.now()
     scope.tell((run, (state.type.value, state.name), at, state.message))

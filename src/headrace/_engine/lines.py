@@ -21,6 +21,8 @@ EXC_INFO = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def created(run: Run) -> None:
     """Say that a flow run begins."""
+    if not ENGINE.isEnabledFor(logging.INFO):
+        return
     what = "flow run" if run.parent is None else "subflow run"
     ENGINE.info(
         "Created %s %r for flow %r",
@@ -34,13 +36,14 @@ def created(run: Run) -> None:
 def say(run: Run, level: int, message: str, *args: Any, exc_info: EXC_INFO | None = None, kept: bool = False) -> None:
     """Say *message* about *run*; *kept* lines are stored with the run, others are states told another way."""
     logger = RUNS[run.spec.kind] if kept else ENGINE
-    logger.log(level, message, *args, exc_info=exc_info, extra={"headrace_run": run, "run_label": run.label})
+    if logger.isEnabledFor(level):
+        logger.log(level, message, *args, exc_info=exc_info, extra={"headrace_run": run, "run_label": run.label})
 
 
 def finished(run: Run, state: State[Any]) -> None:
     """Say in which state a run ended: at INFO when it completed, else at ERROR."""
     level = logging.INFO if state.is_completed() else logging.ERROR
-    if ENGINE.isEnabledFor(level):
+    if ENGINE.isEnabledFor(level):  # before a state of any size is put into words
         say(run, level, "Finished in state %s", short_state(state))
 
 

@@ -2,44 +2,112 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
+import attrs
 from opentelemetry import trace as api
-from opentelemetry.trace import SpanContext, Status, StatusCode
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, SpanLimits
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
-Said = tuple[str, int, dict[str, Any]]
+from headrace._engine.inputs import own_frames
+from headrace.errors import ParameterTypeError
+
+_first: Final = threading.Lock()
+
+
+@attrs.frozen
+class Bounds:
+    """
+    What the spans of a provider share: how much of the user's they keep, and the clock of events.
+
+    Attributes:
+        limits: The provider's, or those of the environment.
+        now: Gives nanoseconds since 1970.
+    """
+
+    limits: SpanLimits
+    now: Callable[[], int]
+
+    def attributes(self) -> BoundedAttributes:
+        """Make a place for attributes of a span; it cleans values as the SDK does."""
+        return BoundedAttributes(
+            self.limits.max_span_attributes, immutable=False, max_value_len=self.limits.max_span_attribute_length
+        )
+
+    def event(self, name: str, attributes: Attributes, timestamp: int | None) -> Event:
+        """Make an event."""
+        bounded = BoundedAttributes(
+            self.limits.max_event_attributes, attributes, max_value_len=self.limits.max_attribute_length
+        )
+        return Event(sound(name), bounded, self.now() if timestamp is None else timestamp)
+
+    def link(self, context: SpanContext, attributes: Attributes) -> Link:
+        """Make a link."""
+        bounded = BoundedAttributes(
+            self.limits.max_link_attributes, attributes, max_value_len=self.limits.max_attribute_length
+        )
+        return Link(context, bounded)
+
+
+class Kept:
+    """What was set on a light span; most spans have none of it."""
+
+    __slots__ = ("attributes", "events", "links", "status")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.attributes = bounds.attributes()
+        self.events: BoundedList = BoundedList(bounds.limits.max_events)
+        self.links: BoundedList = BoundedList(bounds.limits.max_links)
+        self.status: Status | None = None
 
 
 class LightSpan(api.Span):
-    """A span with a real context, so that the user's spans nest under the run, and a place for what is set on it."""
+    """
+    A span with a real context, so that the user's spans nest under the run, and a place for what is set on it.
 
-    __slots__ = ("attributes", "context", "events", "links", "now", "parent", "status")
+    Attributes:
+        kept: What was set; None while nothing was, which spares most spans four containers.
+    """
 
-    def __init__(self, context: SpanContext, parent: SpanContext | None, now: Callable[[], int]) -> None:
+    __slots__ = ("bounds", "closed", "context", "kept", "parent")
+
+    def __init__(self, context: SpanContext, parent: SpanContext | None, bounds: Bounds) -> None:
         self.context = context
         self.parent = parent
-        self.now = now
-        self.attributes: dict[str, Any] | None = None
-        self.events: list[Said] | None = None
-        self.links: list[api.Link] | None = None
-        self.status: Status | None = None
+        self.bounds = bounds
+        self.kept: Kept | None = None
+        self.closed = False
 
     def get_span_context(self) -> SpanContext:
         """Give the run's span context."""
         return self.context
 
     def is_recording(self) -> bool:
-        """Tell that attributes and events are kept."""
-        return True
+        """Tell whether attributes and events are still kept: until the run has ended."""
+        return not self.closed
+
+    def close(self) -> None:
+        """Keep nothing that is set from now on: the run has ended, and its span may be made at any moment."""
+        self.closed = True
+
+    def place(self) -> Kept:
+        """Give where to keep things."""
+        if self.kept is None:
+            with _first:  # threads of one body may both come first
+                if self.kept is None:
+                    self.kept = Kept(self.bounds)
+        return self.kept
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Keep an attribute for the run's span."""
-        if self.attributes is None:
-            self.attributes = {}
-        self.attributes[key] = value
+        if not self.closed:
+            self.place().attributes[key] = sound(value) if isinstance(value, str) else value
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Keep attributes for the run's span."""
@@ -48,15 +116,13 @@ class LightSpan(api.Span):
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Keep an event for the run's span."""
-        if self.events is None:
-            self.events = []
-        self.events.append((name, self.now() if timestamp is None else timestamp, dict(attributes or {})))
+        if not self.closed:
+            self.place().events.append(self.bounds.event(name, attributes, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Keep a link for the run's span."""
-        if self.links is None:
-            self.links = []
-        self.links.append(api.Link(context, attributes))
+        if not self.closed:
+            self.place().links.append(self.bounds.link(context, attributes))
 
     def record_exception(
         self,
@@ -66,6 +132,8 @@ class LightSpan(api.Span):
         escaped: bool = False,
     ) -> None:
         """Keep *exception* as an event for the run's span."""
+        if self.closed:
+            return
         about: dict[str, Any] = {
             "exception.type": f"{type(exception).__module__}.{type(exception).__qualname__}".removeprefix("builtins."),
             "exception.message": text(exception),
@@ -75,8 +143,13 @@ class LightSpan(api.Span):
         self.add_event("exception", {**about, **(attributes or {})}, timestamp)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Keep a status; that of a run which ended badly wins."""
-        self.status = status if isinstance(status, Status) else Status(status, description)
+        """Keep a status, for a run that completes: that of one which ended badly wins. OK is final, as in the SDK."""
+        given = status if isinstance(status, Status) else Status(status, description)
+        if self.closed or given.is_unset:
+            return
+        kept = self.place()
+        if kept.status is None or not kept.status.is_ok or given.is_ok:
+            kept.status = given
 
     def update_name(self, name: str) -> None:
         """Do nothing: a run's span is named for its flow or task."""
@@ -85,17 +158,41 @@ class LightSpan(api.Span):
         """Do nothing: the span ends when the run does."""
 
 
+def sound(words: str) -> str:
+    """Give *words* as text that has a UTF-8 form: one lone surrogate would cost an exporter its whole batch."""
+    return words if words.isascii() else words.encode(errors="backslashreplace").decode()
+
+
 def text(exception: BaseException) -> str:
-    """Give the exception's text, even if its __str__ raises."""
+    """Give the exception's text, even if its __str__ raises; without the values of parameters that did not fit."""
+    if isinstance(exception, ParameterTypeError):
+        return f"Parameters that do not fit: {', '.join(name for name, _ in exception.problems)}"
     try:
-        return str(exception)
+        return sound(str(exception))
     except Exception as broken:
         return f"<its __str__ raises {type(broken).__name__}>"
 
 
 def stack(exception: BaseException) -> str:
-    """Give the exception's traceback as text, even if it cannot be formatted."""
+    """Give the exception's traceback as text, the user's frames first, even if it cannot be formatted."""
     try:
-        return "".join(traceback.format_exception(exception))
+        shown = "".join(traceback.format_exception(type(exception), exception, own_frames(exception)))
+        for misfit in chain(exception):
+            if isinstance(misfit, ParameterTypeError):
+                shown = shown.replace(str(misfit), text(misfit))
     except Exception as broken:
         return f"<its traceback cannot be shown: {type(broken).__name__}>"
+    return sound(shown)
+
+
+def chain(exception: BaseException) -> Iterator[BaseException]:
+    """Give *exception*, what it came of and, of a group, its members."""
+    seen: set[int] = set()
+    heap = [exception]
+    while heap:
+        one = heap.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        heap += [below for below in (one.__cause__, one.__context__, *getattr(one, "exceptions", ())) if below]

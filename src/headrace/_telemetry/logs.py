@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 from headrace._engine.context import current_run
@@ -20,6 +22,7 @@ COLOURS: Final = {
     logging.ERROR: "\x1b[31m",
     logging.CRITICAL: "\x1b[1;31m",
 }
+_level: str | None = None  # the last one set up
 
 
 class RunContextFilter(logging.Filter):
@@ -28,6 +31,9 @@ class RunContextFilter(logging.Filter):
 
     Attributes set: flow_run_id, flow_run_name, flow_name, task_run_id, task_run_name, task_name, trace_id (32 hex
     digits), span_id (16); each is "" where there is none. Attach it to any handler of your own.
+
+    span_id is that of the innermost span open where the record was made, the user's own included. While nothing is
+    traced, trace_id and span_id are "": an id would lead to a trace that nobody recorded.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -45,7 +51,7 @@ def ids_of(run: Run | None) -> dict[str, str]:
     flow: Run | None = run
     while flow is not None and not isinstance(flow, FlowRunning):
         flow = flow.parent
-    span = None if run is None or run.span is None else run.span.get_span_context()
+    trace_id, span_id = place_of(run)
     return {
         "flow_run_id": "" if flow is None else flow.id,
         "flow_run_name": "" if flow is None else flow.name,
@@ -53,9 +59,26 @@ def ids_of(run: Run | None) -> dict[str, str]:
         "task_run_id": "" if task is None else task.id,
         "task_run_name": "" if task is None else task.name,
         "task_name": "" if task is None else task.spec.name,
-        "trace_id": "" if span is None else f"{span.trace_id:032x}",
-        "span_id": "" if span is None else f"{span.span_id:016x}",
+        "trace_id": trace_id,
+        "span_id": span_id,
     }
+
+
+def place_of(run: Run | None) -> tuple[str, str]:
+    """
+    Give trace id and span id of the code at work; a record about *run* made outside its trace gets the run's own.
+
+    Asks OpenTelemetry only where something else has loaded it.
+    """
+    api = sys.modules.get("opentelemetry.trace")
+    trace = None if run is None else run.scope.trace
+    if api is None or (run is not None and trace is None):
+        return "", ""
+    here = api.get_current_span().get_span_context()
+    if run is None or trace is None or here.trace_id == trace.trace_id:
+        return (f"{here.trace_id:032x}", f"{here.span_id:016x}") if here.is_valid else ("", "")
+    own = "" if run.span is None else f"{run.span.get_span_context().span_id:016x}"
+    return f"{trace.trace_id:032x}", own
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -75,6 +98,8 @@ class ConsoleFormatter(logging.Formatter):
         line = f"{moment} | {level} | {who} - {text_of(record)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            line += "\n" + self.formatStack(record.stack_info)
         return line
 
 
@@ -102,10 +127,10 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         if logging.getLogger().handlers:
             return
         stream = sys.stderr
-        if stream is None:
+        if stream is None or getattr(stream, "closed", False):
             return
         try:
-            line = ConsoleFormatter(stream.isatty()).format(record) + "\n"
+            line = ConsoleFormatter(colourful(stream)).format(record) + "\n"
             encoding = getattr(stream, "encoding", None) or "utf-8"
             stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
@@ -113,19 +138,39 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
+def colourful(stream: TextIO) -> bool:
+    """Tell whether *stream* is a terminal that shows colours, and nobody has set NO_COLOR."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return hasattr(stream, "isatty") and stream.isatty()
+
+
 class StoreHandler(logging.Handler):
-    """Tells the journal the lines that a run's own logger says, so that they are kept with the run."""
+    """
+    Tells the journal the lines that a run's own logger says, so that they are kept with the run.
+
+    Their moments are those of *now*, the clock that the run's states are told by, so both fall in order also under a
+    virtual one; the record's own `created` is always real time.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__()
+        self.now = now
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell *record* where it belongs to a run in progress."""
         run: Run | None = getattr(record, "headrace_run", None)
         if run is None:
             return
-        message = text_of(record)
-        if record.exc_info:
-            message += "\n" + logging.Formatter().formatException(record.exc_info)
-        at = int(record.created * 1e9)
-        run.scope.tell((run, LOG, at, (record.levelno, record.name, clipped(message, STORED_LINE))))
+        try:
+            message = text_of(record)
+            if record.exc_info:
+                message += "\n" + logging.Formatter().formatException(record.exc_info)
+            if not message.isascii():
+                message = message.encode(errors="backslashreplace").decode()
+            run.scope.tell((run, LOG, self.now(), (record.levelno, record.name, clipped(message, STORED_LINE))))
+        except Exception:
+            self.handleError(record)
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
@@ -150,10 +195,17 @@ def text_of(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args!r}"
 
 
-def set_up(level: str) -> None:
-    """Give our loggers their level and handlers; done once, and again only for another *level*."""
+def set_up(level: str, now: Callable[[], int] = time.time_ns) -> None:
+    """
+    Give our loggers their level and handlers; done once, and again only for another *level*.
+
+    A level that the application gave the logger "headrace" before is left alone while *level* is the default, INFO.
+    """
+    global _level
     top = logging.getLogger("headrace")
-    top.setLevel(logging.CRITICAL + 1 if level == "OFF" else level)
+    if level != _level and (_level is not None or level != "INFO" or top.level == logging.NOTSET):
+        top.setLevel(logging.CRITICAL + 1 if level == "OFF" else level)
+    _level = level
     if not any(isinstance(handler, ConsoleHandler) for handler in top.handlers):
         console = ConsoleHandler()
         console.addFilter(RunContextFilter())
@@ -161,4 +213,9 @@ def set_up(level: str) -> None:
     for kind in ("flow_runs", "task_runs"):
         logger = logging.getLogger(f"headrace.{kind}")
         if not any(isinstance(handler, StoreHandler) for handler in logger.handlers):
-            logger.addHandler(StoreHandler())
+            logger.addHandler(StoreHandler(now))
+
+
+def ready() -> bool:
+    """Tell whether `set_up` was called."""
+    return _level is not None

@@ -9,32 +9,34 @@ processors' `on_start` sees nothing of ours: when a span of ours is made, it has
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as otel
 from opentelemetry import trace as api
-from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
 from headrace._engine.runs import FlowRunning, Run
 from headrace._model import ids
-from headrace._model.events import Transition, clipped
-from headrace._telemetry.light import LightSpan
-from headrace.errors import MissingExtra
+from headrace._model.events import COMPLETED, RUNNING, Transition, clipped
+from headrace._model.records import task_run_name
+from headrace._telemetry.light import Bounds, LightSpan, sound
+from headrace._telemetry.traces import SAMPLED, TraceOfRun
+from headrace.errors import ParameterTypeError
 
 log: Final = logging.getLogger("headrace.traces")
 SCOPE: Final = InstrumentationScope("headrace")
-SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+INTERNAL: Final = SpanKind.INTERNAL
 UNSET: Final = Status(StatusCode.UNSET)
 OK: Final = Status(StatusCode.OK)
 LASTING: Final = frozenset({"PENDING", "RUNNING", "SCHEDULED", "PAUSED", "CANCELLING"})
+BAD: Final = frozenset({"FAILED", "CRASHED"})
 STARTED: Final = 1_000_000  # the segment of the zero-length span that shows a flow run before it ends
-QUEUE: Final = "100000"
+DESCRIBED: Final = 1_000
 RESULTS: Final = {
     "COMPLETED": "success",
     "FAILED": "failure",
@@ -43,221 +45,224 @@ RESULTS: Final = {
 }
 
 
-class TraceOfRun:
-    """The trace of one scope: its id, and the number from which the span ids of its runs are worked out."""
-
-    __slots__ = ("base", "now", "sampled", "trace_id")
-
-    def __init__(self, trace_id: int, base: int, sampled: bool, now: Callable[[], int]) -> None:
-        self.trace_id = trace_id
-        self.base = base
-        self.sampled = sampled
-        self.now = now
-
-    def attach(self, run: Any) -> object:
-        """Make *run*'s light span current; in a trace that is not sampled only a root's context, so that all agree."""
-        around = otel.get_current()
-        if not self.sampled:
-            if run.number:
-                return None
-            silent = SpanContext(self.trace_id, ids.span_id(self.base, run.number), False)
-            return otel.attach(api.set_span_in_context(NonRecordingSpan(silent), around))
-        span = run.span
-        if span is None:
-            above = api.get_current_span(around).get_span_context()
-            parent = above if above.trace_id == self.trace_id else None
-            own = SpanContext(self.trace_id, ids.span_id(self.base, run.number), False, SAMPLED)
-            run.span = span = LightSpan(own, parent, self.now)
-        return otel.attach(api.set_span_in_context(span, around))
-
-    def detach(self, token: Any) -> None:
-        """Make what was current before current again."""
-        if token is not None:
-            otel.detach(token)
-
-
 class SpanMaker:
-    """Hands the spans of committed runs to the span processors of *provider*."""
+    """
+    Hands the spans of committed runs to the span processors of *provider*.
 
-    def __init__(self, provider: TracerProvider, now: Callable[[], int]) -> None:
+    Attributes:
+        incoming: The span of another process that root runs go on from where no span is current.
+        lost: Runs whose spans a processor or sampler refused with an exception.
+    """
+
+    def __init__(self, provider: TracerProvider, now: Callable[[], int], incoming: SpanContext | None = None) -> None:
         self.provider = provider
-        self.now = now
+        self.incoming = incoming
+        self.lost = 0
+        self.resource = provider.resource
+        limits: SpanLimits = getattr(provider, "_span_limits", None) or SpanLimits()
+        self.bounds = Bounds(limits, now)
         # The SDK has no public way to hand a finished span over; every exporter setup hangs below this one processor.
-        self.processor = provider._active_span_processor
+        self.hand: Callable[[ReadableSpan], None] = provider._active_span_processor.on_end
 
-    def open(self, run: Run) -> TraceOfRun:
+    def open(self, run: Run) -> TraceOfRun | None:
         """Decide on sampling for a root run, once for all below it; a subflow goes on in its parent's trace."""
         base = ids.span_base(run.scope.prefix)
         parent = run.parent.scope.trace if run.parent is not None else None
         if isinstance(parent, TraceOfRun):
-            return TraceOfRun(parent.trace_id, base, parent.sampled, self.now)
+            trace = TraceOfRun(parent.trace_id, base, parent.sampled, self.bounds)
+            trace.state = parent.state
+            return trace
+        try:
+            return self.root(run, base)
+        except Exception as error:
+            self.failed(error)
+            return None
+
+    def root(self, run: Run, base: int) -> TraceOfRun:
+        """Open the trace of a root run: that of the current span, of the process that started this one, or its own."""
         around = otel.get_current()
         above = api.get_current_span(around).get_span_context()
+        incoming = self.incoming if not above.is_valid else None
+        if incoming is not None:
+            above = incoming
+            around = api.set_span_in_context(NonRecordingSpan(incoming), around)
         trace_id = above.trace_id if above.is_valid else ids.trace_id(run.id)
-        kind = SpanKind.INTERNAL
-        decision = self.provider.sampler.should_sample(around, trace_id, run.spec.name, kind, {}, ()).decision
-        return TraceOfRun(trace_id, base, decision is Decision.RECORD_AND_SAMPLE, self.now)
+        about = {f"headrace.{run.spec.kind}.name": run.spec.name, f"headrace.{run.spec.kind}_run.id": run.id}
+        found = self.provider.sampler.should_sample(around, trace_id, run.spec.name, INTERNAL, about, ())
+        trace = TraceOfRun(trace_id, base, found.decision is Decision.RECORD_AND_SAMPLE, self.bounds)
+        trace.state = found.trace_state
+        trace.above = incoming
+        trace.noted = {key: value for key, value in (found.attributes or {}).items() if key not in about} or None
+        return trace
 
     def began(self, run: Run) -> None:
         """Show a flow run before it ends: a span of no length, so that a long run is seen at once."""
-        trace = run.scope.trace
         span = run.span
-        if not isinstance(trace, TraceOfRun) or not trace.sampled or span is None or not run.transitions:
+        if not isinstance(span, LightSpan) or not run.transitions:
             return
         at = run.transitions[0][1]
-        own = SpanContext(trace.trace_id, ids.segment_id(span.context.span_id, STARTED), False, SAMPLED)
-        self.hand(
-            ReadableSpan(
-                "run started",
-                own,
-                span.context,
-                self.provider.resource,
-                None,
-                (),
-                (),
-                SpanKind.INTERNAL,
-                None,
-                UNSET,
-                at,
-                at,
-                SCOPE,
-            )
-        )
+        try:
+            self.segment("run started", span.context, STARTED, at, at)
+        except Exception as error:
+            self.failed(error)
 
     def ended(self, run: Run, transitions: Sequence[Transition]) -> None:
         """Make the spans of a run that has ended: of the states it spent time in, and its own."""
-        trace = run.scope.trace
         span = run.span
-        if not isinstance(trace, TraceOfRun) or not trace.sampled or not isinstance(span, LightSpan):
+        if type(span) is not LightSpan:
             return
-        resource = self.provider.resource
+        try:
+            self.render(run, span, transitions)
+        except Exception as error:
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Note that a sampler or a processor of the application raised *error*; said once, counted always."""
+        if not self.lost:
+            log.error("Making spans failed; runs go on, some of their spans are missing", exc_info=error)
+        self.lost += 1
+
+    def segment(
+        self,
+        name: str,
+        parent: SpanContext,
+        number: int,
+        start: int,
+        end: int,
+        attributes: Mapping[str, Any] | None = None,
+        status: Status = UNSET,
+    ) -> None:
+        """Make the span of a state that the run whose span is *parent* spent time in."""
+        trace_id, span_id, _, _, state, _ = parent
+        own = SpanContext(trace_id, ids.segment_id(span_id, number), False, SAMPLED, state)
+        # By position, here and below: names cost 0.2 µs a span.
+        made = ReadableSpan(
+            name, own, parent, self.resource, attributes, (), (), INTERNAL, None, status, start, end, SCOPE
+        )
+        self.hand(made)
+
+    def render(self, run: Run, span: LightSpan, transitions: Sequence[Transition]) -> None:
+        """Hand over the spans of *run*."""
         context = span.context
-        attempt = 0
-        for place, (stamp, at, _) in enumerate(transitions[:-1]):
-            kind, name = stamp
-            if kind not in LASTING:
-                continue
-            about: dict[str, Any] | None = None
-            if kind == "RUNNING":
-                attempt += 1
-                if attempt > 1 or run.attempt > 1:
-                    about = {"headrace.state.name": name, "headrace.attempt": attempt}
-                name = "Running"
-            own = SpanContext(trace.trace_id, ids.segment_id(context.span_id, place + 1), False, SAMPLED)
-            until = transitions[place + 1][1]
-            self.hand(
-                ReadableSpan(
-                    name,
-                    own,
-                    context,
-                    resource,
-                    about,
-                    (),
-                    (),
-                    SpanKind.INTERNAL,
-                    None,
-                    UNSET,
-                    at,
-                    until,
-                    SCOPE,
-                )
-            )
-        (kind, name), end, said = transitions[-1]
-        status = OK if kind == "COMPLETED" else Status(StatusCode.ERROR, clipped(said, 1_000) or name)
-        if span.status is not None and kind == "COMPLETED":
-            status = span.status
-        attributes = self.attributes(run, kind)
-        if span.attributes:
-            attributes |= span.attributes
-        events = [Event(name, timestamp=end)]
-        if span.events:
-            events = [Event(event, about, at) for event, at, about in span.events] + events
-        links = tuple(span.links or ())
+        begun, first, _ = transitions[0]
+        last, end, said = transitions[-1]
+        kind, name = last
+        if end < first:
+            end = first  # the clock was set back meanwhile
+        events: Sequence[Event]
+        if last is COMPLETED and begun is RUNNING and len(transitions) == 2 and said is None:
+            # The usual run: one attempt that succeeded.
+            self.segment("Running", context, 1, first, end)
+            events, status = (Event(name, None, end),), OK
+        else:
+            events = [*self.states(run, context, transitions), self.told(name, None if kind in BAD else said, end)]
+            status = OK if kind == "COMPLETED" else UNSET
+            if kind in BAD:
+                status = Status(StatusCode.ERROR, reason(run, name, said))
+        attributes: Mapping[str, Any] = self.attributes(run, kind, name)
+        links: Sequence[api.Link] = ()
+        kept = span.kept
+        if kept is not None:
+            span.close()
+            attributes = merged(kept.attributes, attributes)
+            for event in events:
+                kept.events.append(event)
+            events, links = kept.events, kept.links
+            if kept.status is not None and kind == "COMPLETED":
+                status = kept.status
         self.hand(
             ReadableSpan(
                 run.spec.name,
                 context,
                 span.parent,
-                resource,
+                self.resource,
                 attributes,
                 events,
                 links,
-                SpanKind.INTERNAL,
+                INTERNAL,
                 None,
                 status,
-                transitions[0][1],
+                first,
                 end,
                 SCOPE,
             )
         )
 
-    def hand(self, span: ReadableSpan) -> None:
-        """Hand *span* to the processors."""
-        self.processor.on_end(span)
+    def states(self, run: Run, context: SpanContext, transitions: Sequence[Transition]) -> list[Event]:
+        """Hand over a span for each state that *run* spent time in; give the others but the last as events."""
+        events: list[Event] = []
+        attempt = 0
+        for place, ((kind, name), at, said) in enumerate(transitions[:-1]):
+            (next_kind, next_name), until, why = transitions[place + 1]
+            if kind not in LASTING:
+                events.append(self.told(name, said, at))
+                continue
+            about: dict[str, Any] = {}
+            status = UNSET
+            if kind == "RUNNING":
+                attempt += 1
+                if run.attempt > 1:
+                    about = {"headrace.state.name": name, "headrace.attempt": attempt}
+                if next_kind in BAD or next_name in {"AwaitingRetry", "Retrying"}:
+                    status = Status(StatusCode.ERROR, reason(run, next_name, why))
+                name = "Running"
+            elif said is not None:
+                about["headrace.state.message"] = sound(clipped(said, DESCRIBED) or "")
+            self.segment(name, context, place + 1, at, max(at, until), about or None, status)
+        return events
 
-    def attributes(self, run: Run, kind: str) -> dict[str, Any]:
+    def told(self, name: str, said: str | None, at: int) -> Event:
+        """Make the event of a state that takes no time."""
+        about = {} if said is None else {"headrace.state.message": sound(clipped(said, DESCRIBED) or "")}
+        return self.bounds.event(name, about, at)
+
+    def attributes(self, run: Run, kind: str, name: str) -> dict[str, Any]:
         """Give what a run's span says of it; parameters are never among it."""
         spec = run.spec
+        scope = run.scope
         if isinstance(run, FlowRunning):
             about: dict[str, Any] = {
                 "headrace.flow.name": spec.name,
                 "headrace.flow_run.id": run.id,
-                "headrace.flow_run.name": run.name,
+                "headrace.flow_run.name": sound(run.name),
+                "headrace.state.type": kind,
+                "headrace.attempt": run.attempt,
+                "code.function.name": spec.function_name,
                 "cicd.pipeline.name": spec.name,
                 "cicd.pipeline.run.id": run.id,
-                "cicd.pipeline.result": RESULTS.get(kind, "error"),
+                "cicd.pipeline.result": "timeout" if name == "TimedOut" else RESULTS.get(kind, "error"),
             }
         else:
-            about = {"headrace.task.name": spec.name, "headrace.task_run.id": run.id}
-            if run.scope.flow_run_id is not None:
-                about["headrace.flow_run.id"] = run.scope.flow_run_id
-        about["headrace.state.type"] = kind
-        about["headrace.attempt"] = run.attempt
-        about["code.function.name"] = spec.function_name
+            run_id = run.id
+            given = run.given_name
+            about = {
+                "headrace.task.name": spec.name,
+                "headrace.task_run.id": run_id,
+                "headrace.task_run.name": task_run_name(spec.name, run_id) if given is None else sound(given),
+                "headrace.state.type": kind,
+                "headrace.attempt": run.attempt,
+                "code.function.name": spec.function_name,
+            }
+            if scope.flow_run_id is not None:
+                about["headrace.flow_run.id"] = scope.flow_run_id
         if run.tags:
-            about["headrace.tags"] = tuple(sorted(run.tags))
-        if run.error_type is not None:
-            about["error.type"] = run.error_type
+            about["headrace.tags"] = tuple(sound(tag) for tag in sorted(run.tags))
+        if kind in BAD:
+            about["error.type"] = run.error_type or name
+        if run.number == 0 and isinstance(scope.trace, TraceOfRun) and scope.trace.noted is not None:
+            about = {**scope.trace.noted, **about}
         return about
 
 
-def observer(now: Callable[[], int], *, export: bool) -> SpanMaker | None:
-    """
-    Give the maker of spans for the application's tracer provider.
-
-    Where the application has set none and *export* is asked for, one is set up that sends to the OTLP endpoint of the
-    environment; without the packages for that, it is said once in the log, and nothing is traced.
-    """
-    provider = api.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        return SpanMaker(provider, now)
-    if not export:
-        return None
-    try:
-        return SpanMaker(exporting_provider(), now)
-    except MissingExtra as error:
-        log.warning("%s; until then nothing is traced", error)
-        return None
+def reason(run: Run, name: str, said: str | None) -> str:
+    """Give the description of a bad end; a parameter that did not fit is never quoted."""
+    if run.error_type == ParameterTypeError.__name__:
+        return "Validation of flow parameters failed"
+    return sound(clipped(said, DESCRIBED) or name)
 
 
-def exporting_provider() -> TracerProvider:
-    """
-    Set up a tracer provider that sends to OTEL_EXPORTER_OTLP_ENDPOINT, and make it the application's.
-
-    Raises:
-        MissingExtra: The exporter is not installed.
-    """
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtra("Sending traces to OTEL_EXPORTER_OTLP_ENDPOINT", "otlp") from error
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - only where we set up the provider ourselves
-
-    # Spans come in batches as large as the journal's; the SDK's default queue of 2,048 would drop most of one.
-    size = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE)
-    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    resource = Resource.create(None if named else {"service.name": "headrace"})
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=size))
-    api.set_tracer_provider(provider)
-    return provider
+def merged(users: BoundedAttributes, ours: Mapping[str, Any]) -> BoundedAttributes:
+    """Give the attributes that the user set with ours; the user's come first to be dropped, and win over equal keys."""
+    both = BoundedAttributes(users.maxlen, {**users, **{key: ours[key] for key in ours if key not in users}})
+    both.dropped += users.dropped
+    return both
