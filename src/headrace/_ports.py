@@ -78,8 +78,8 @@ class Store(Protocol):
         """List the flow runs that the runs *run_ids* called, oldest first."""
         ...
 
-    async def logs(self, run_ids: Sequence[str]) -> list[LogLine]:
-        """List the log lines of *run_ids* and of the task runs under them, oldest first."""
+    async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
+        """List at most *limit* log lines of *run_ids* and of the task runs under them, oldest first."""
         ...
 
     async def delete(self, run_id: str) -> int:

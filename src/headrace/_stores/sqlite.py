@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -182,6 +183,25 @@ class SQLiteStore:
         if connection is not None:
             connection.close()
 
+    def look(self) -> None:
+        """
+        See that there is a file that can be read, before aiosqlite tries.
+
+        When that cannot connect, its thread may outlive the caller's loop and end with a traceback of its own. The file
+        is not opened to see: closing it again would give up the locks that SQLite holds on it in this process.
+
+        Raises:
+            StoreUnavailable: There is none, or it cannot be read.
+        """
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            raise NoDatabaseYet(self.where) from None
+        if stat.S_ISDIR(mode):
+            raise StoreUnavailable(self.where, "it is a folder")
+        if not os.access(self.path, os.R_OK):
+            raise StoreUnavailable(self.where, "this user may not read it")
+
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[aiosqlite.Connection]:
         """
@@ -191,8 +211,7 @@ class SQLiteStore:
             StoreUnavailable: There is no database yet, or it cannot be read.
         """
         try:
-            if not self.path.exists():
-                raise NoDatabaseYet(self.where)
+            self.look()
             async with aiosqlite.connect(self.path, timeout=PATIENCE) as connection:
                 await connection.execute("PRAGMA query_only = 1")
                 async with connection.execute("PRAGMA user_version") as cursor:
