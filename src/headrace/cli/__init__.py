@@ -1,0 +1,78 @@
+"""The command line: what was recorded, shown to people and programs. One file a noun; it never runs a flow."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final, cast
+
+import click
+
+from headrace.errors import HeadraceError
+
+NOUNS: Final = {
+    "flow-run": ("headrace.cli.flow_run", "List, inspect and delete flow runs, and read their logs."),
+    "task-run": ("headrace.cli.task_run", "Inspect a task run."),
+    "doctor": ("headrace.cli.doctor", "Check where runs are kept, and how fast."),
+    "version": ("headrace.cli.version", "Show the versions of Headrace and Python."),
+}
+INTERRUPTED: Final = 130  # as a shell reports a command that SIGINT ended
+READER_GONE: Final = 141  # and SIGPIPE
+
+
+class Sentence(click.ClickException):
+    """An error that is shown as the one sentence it is."""
+
+    def show(self, file: Any = None) -> None:
+        """Say it on stderr."""
+        click.echo(self.message, err=True)
+
+
+class Nouns(click.Group):
+    """A group whose commands are imported when they are spoken: asyncio and SQLite, 100 ms, only where needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the nouns."""
+        return list(NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the noun's file and give its command, which has the file's name."""
+        if cmd_name not in NOUNS:
+            return None
+        module = NOUNS[cmd_name][0]
+        return cast("click.Command", getattr(import_module(module), module.rpartition(".")[2]))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the nouns without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(noun, about) for noun, (_, about) in NOUNS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors of ours become one sentence, Ctrl-C and a reader that left end it quietly."""
+        try:
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+        except HeadraceError as error:
+            raise Sentence(str(error)) from error
+        except (KeyboardInterrupt, click.Abort):
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit, and would complain there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(READER_GONE) from None
+        return value
+
+
+@click.command(
+    cls=Nouns,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: headrace flow-run ls",
+)
+def headrace() -> None:
+    """Look at the flow runs and task runs that Headrace recorded."""
+
+
+def main() -> None:
+    """Speak as `headrace`; ends the process with 0, with 1 where something is not there, with 2 for wrong usage."""
+    headrace(prog_name="headrace")

@@ -1,0 +1,221 @@
+"""The noun `flow-run`: list, inspect, logs, delete."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from headrace._model.ids import prefix_of
+from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._model.states import StateType
+from headrace._ports import Store
+from headrace.cli.calls import LIMIT, Call, calls_of
+from headrace.cli.lines import line_texts, names_of
+from headrace.cli.objects import flow_object, line_object, task_object
+from headrace.cli.output import Cell, Output, Page, facts, output_option, page, plain, say, show_json, table
+from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
+from headrace.cli.trees import tree
+from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of
+from headrace.errors import NoDatabaseYet, NothingKept, nearest, short
+
+COUNTED = 10_000  # log lines; counting takes 10 us each
+FIRST_FLOW = """\
+To make one, put this into hello.py and run: python hello.py
+
+  from headrace import flow
+
+  @flow
+  def hello():
+      return "Hello"
+
+  hello()"""
+
+
+@click.group(epilog="Example: headrace flow-run ls --state failed")
+def flow_run() -> None:
+    """
+    List, inspect and delete flow runs, and read their logs.
+
+    ID is a flow run's id or the beginning of it, as long as no other begins alike.
+    """
+
+
+@flow_run.command(epilog="Example: headrace flow-run ls --limit 5 --state failed")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many at most.")
+@click.option("--state", help="Only runs in this state: its type or name, such as running, failed, Retrying.")
+@output_option
+def ls(limit: int, state: str | None, output: Output) -> None:
+    """List flow runs, newest first."""
+    wanted = None if state is None else state.encode(errors="replace").decode()
+    nothing = "There are no flow runs yet."
+    try:
+        store = store_of_settings()
+        runs = wait_for(store.flow_runs(limit=limit, state=wanted))
+        if not runs and wanted is not None and wait_for(store.flow_runs(limit=1)):
+            close = nearest(wanted.lower(), [kind.value.lower() for kind in StateType])
+            nothing = f"No flow run is in state {wanted!r}{close or '.'}"
+        elif not runs:
+            nothing += f" {FIRST_FLOW}"
+    except NoDatabaseYet:
+        runs, nothing = [], f"{nothing} {FIRST_FLOW}"
+    except NothingKept as error:
+        runs, nothing = [], str(error)
+    if output == "json":
+        show_json([flow_object(run) for run in runs])
+    elif not runs:
+        say(nothing)
+    else:
+        say(*listed(page(), runs))
+
+
+def listed(on: Page, runs: list[FlowRun]) -> list[str]:
+    """Give the table of *runs*."""
+    now = datetime.now(UTC)
+    rows: list[list[Cell]] = []
+    for run in runs:
+        dead = is_dead(run)
+        state = f"{sign_of(run.state, on.signs, dead)} {plain(run.state.name)}{' (dead)' if dead else ''}"
+        goes_on = run.start_time is not None and not run.state.is_final() and not dead
+        took = (now - run.start_time).total_seconds() if goes_on and run.start_time else run.total_run_time
+        rows.append(
+            [
+                Cell(short_id(run.id), "cyan"),
+                Cell(plain(run.name)),
+                Cell(plain(run.flow_name)),
+                Cell(state, style_of(run.state, dead)),
+                Cell(clock(run.start_time, now)),
+                Cell(duration(took)),
+            ]
+        )
+    titles = ("ID", "NAME", "FLOW", "STATE", "STARTED", "TOOK")
+    return table(on, titles, rows, drop=("TOOK", "STARTED"))
+
+
+@flow_run.command(epilog="Example: headrace flow-run inspect 3f2a9c1e")
+@click.argument("run_id", metavar="ID")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    show_default=True,
+    help="Calls shown of a flow run; of more, the first, the unfinished, the failed and the slowest.",
+)
+@output_option
+def inspect(run_id: str, limit: int, output: Output) -> None:
+    """Show a flow run and what it called, each with its time: waiting, running, retrying. JSON has all task runs."""
+    store = store_of_settings()
+    if output == "json":
+        show_json(wait_for(inspected_object(store, run_id)))
+        return
+    run, top, lines = wait_for(inspected(store, run_id, limit))
+    on = page()
+    say(*facts(on, described(run, lines, store.where)), "", *tree(on, top, datetime.now(UTC)))
+    first = next((call.run for call in top.calls if isinstance(call.run, TaskRun)), None)
+    if first is not None:
+        say("", on.paint(f"One task run of it: headrace task-run inspect {short_id(first.id)}", "dim"))
+
+
+async def inspected(store: Store, asked: str, limit: int) -> tuple[FlowRun, Call, int]:
+    """Read the run that begins with *asked*, what it called, and the number of its log lines."""
+    run = await find_flow_run(store, asked)
+    return run, await calls_of(store, run, limit), len(await store.logs([run.id], limit=COUNTED + 1))
+
+
+async def inspected_object(store: Store, asked: str) -> dict[str, object]:
+    """Read the run that begins with *asked* as an object, with all its task runs and the subflow runs called in it."""
+    run = await find_flow_run(store, asked)
+    tasks = await store.task_runs(prefix_of(run.id))
+    subflows = await store.children([run.id, *(task.id for task in tasks)])
+    return {
+        **flow_object(run),
+        "log_count": len(await store.logs([run.id])),
+        "task_runs": [task_object(task) for task in tasks],
+        "subflow_runs": [flow_object(flow) for flow in subflows],
+    }
+
+
+def described(run: FlowRun, lines: int, where: str) -> list[tuple[str, str]]:
+    """Give what is to be said of *run* itself."""
+    now = datetime.now(UTC)
+    state = plain(run.state)
+    host, pid = (run.owner or ":").split(":")[:2]
+    number = f"{lines:,}" if lines <= COUNTED else f"more than {COUNTED:,}"
+    parameters = [f"{name} = {short(value)}" for name, value in run.parameters.items()]
+    return [
+        ("Flow run", plain(run.name)),
+        ("Flow", plain(run.flow_name if run.flow_version is None else f"{run.flow_name}, version {run.flow_version}")),
+        ("State", f"{state}, but {DEAD}" if is_dead(run) else state),
+        ("Id", run.id),
+        ("Called by", "" if run.parent_id is None else short_id(run.parent_id)),
+        ("Started", clock(run.start_time, now)),
+        ("Took", duration(run.total_run_time)),
+        ("Attempts", str(run.run_count)),
+        ("Tags", plain(", ".join(run.tags))),
+        ("Parameters", plain(", ".join(parameters))),
+        ("Trace id", run.trace_id or ""),
+        ("Ran in", f"process {pid} on {host}" if pid else ""),
+        ("Durability", run.durability),
+        ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
+        ("Kept in", where),
+    ]
+
+
+@flow_run.command(epilog="Example: headrace flow-run logs 3f2a9c1e")
+@click.argument("run_id", metavar="ID")
+@output_option
+def logs(run_id: str, output: Output) -> None:
+    """Show what a flow run and its task runs logged and printed. Lines of subflow runs are with those."""
+    store = store_of_settings()
+    run, lines, names = wait_for(logged(store, run_id))
+    if output == "json":
+        show_json([line_object(line, names[line.run_id]) for line in lines])
+    elif lines:
+        say(*line_texts(page(), lines, names))
+    else:
+        click.echo(
+            f"Flow run {plain(run.name)!r} logged nothing. See what it did: headrace flow-run inspect {run_id}",
+            err=True,
+        )
+
+
+async def logged(store: Store, asked: str) -> tuple[FlowRun, list[LogLine], dict[str, str]]:
+    """Read the run that begins with *asked*, its log lines, and the names of the runs that said them."""
+    run = await find_flow_run(store, asked)
+    lines = await store.logs([run.id])
+    return run, lines, await names_of(store, run, lines)
+
+
+@flow_run.command(epilog="Example: headrace flow-run delete 3f2a9c1e --yes")
+@click.argument("run_id", metavar="ID")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output_option
+def delete(run_id: str, yes: bool, output: Output) -> None:
+    """Delete a flow run with its task runs, log lines and subflow runs. There is no way back."""
+    store = store_of_settings()
+    run, tasks = wait_for(doomed(store, run_id))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(
+                "Nobody is there to be asked, for stdin is no terminal. Add --yes to delete the run."
+            )
+        again = not run.state.is_final() and not is_dead(run)
+        going = "It has not ended: its process will record it anew. " if again else ""
+        what = f"flow run {plain(run.name)!r} of {plain(run.flow_name)!r} ({short_id(run.id)})"
+        question = f"{going}Delete {what}, its {counted(tasks, 'task run')} and its subflow runs?"
+        if not click.confirm(question, err=True):
+            click.echo("Nothing was deleted.", err=True)
+            raise click.exceptions.Exit(1)
+    deleted = wait_for(store.delete(run.id))
+    if output == "json":
+        show_json({"id": run.id, "deleted_flow_runs": deleted})
+    else:
+        below = f" and {counted(deleted - 1, 'subflow run')}" if deleted > 1 else ""
+        say(f"Deleted flow run {plain(run.name)!r}{below}.")
+
+
+async def doomed(store: Store, asked: str) -> tuple[FlowRun, int]:
+    """Read the run that begins with *asked* and the number of its task runs."""
+    run = await find_flow_run(store, asked)
+    return run, sum((await store.task_counts(prefix_of(run.id))).values())

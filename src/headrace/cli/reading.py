@@ -1,0 +1,131 @@
+"""Reading: the way from a command to the store, by ids and their beginnings. Writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from headrace import _office
+from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, run_id
+from headrace._model.records import FlowRun, TaskRun
+from headrace._ports import Store
+from headrace._runtime import open_store
+from headrace.errors import AmbiguousRunId, NothingKept, RunNotFound
+from headrace.settings import Settings
+
+T = TypeVar("T")
+SHORT: Final = 8
+SHOWN: Final = 5
+ID: Final = re.compile(r"[0-9a-f-]+")
+NUMBERED: Final = re.compile(r"([0-9a-f-]+)\.([0-9a-f]{1,12})")
+UNDASHED: Final = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
+
+
+def store_of_settings() -> Store:
+    """
+    Give the store that the environment names; opens nothing.
+
+    Raises:
+        NothingKept: It is one in memory.
+        SettingError: The environment says something that cannot be.
+    """
+    store = open_store(Settings.read())
+    if store.where == "memory:":
+        raise NothingKept
+    return store
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* to its end."""
+    # asyncio.run, not anyio.run: it leaves Ctrl-C to Python's own handling and there is nothing else to gain here.
+    return asyncio.run(work)
+
+
+def spelled(asked: str) -> str:
+    """Give what was asked for as ids are written: in small letters, with dashes."""
+    asked = asked.strip().lower()
+    whole = UNDASHED.fullmatch(asked)
+    return "-".join(whole.groups()) if whole else asked
+
+
+async def find_flow_run(store: Store, asked: str) -> FlowRun:
+    """
+    Give the flow run whose id begins with *asked*.
+
+    Raises:
+        RunNotFound: There is none.
+        AmbiguousRunId: There are several.
+    """
+    begins = spelled(asked)
+    found = await store.flow_runs(begins=begins, limit=SHOWN) if ID.fullmatch(begins) else []
+    if len(found) > 1:
+        raise AmbiguousRunId("flow", asked, [f"{short_id(run.id)} ({run.name})" for run in found])
+    if found:
+        return found[0]
+    task = NUMBERED.fullmatch(begins) or (ID.fullmatch(begins) and await store.task_runs(begins, limit=1))
+    if task:
+        raise RunNotFound("flow", asked, f"A task run's id may: headrace task-run inspect {asked}")
+    raise RunNotFound("flow", asked)
+
+
+async def find_task_run(store: Store, asked: str) -> TaskRun:
+    """
+    Give the task run whose id is or begins with *asked*, or that is number N of the flow run X where *asked* is "X.N".
+
+    Raises:
+        RunNotFound: There is none.
+        AmbiguousRunId: There are several.
+    """
+    begins = spelled(asked)
+    numbered = NUMBERED.fullmatch(begins)
+    if numbered:
+        above, number = numbered.groups()
+        begins = run_id(await shared_prefix(store, above, asked), int(number, 16))
+    found = await store.task_runs(begins, limit=SHOWN) if ID.fullmatch(begins) else []
+    if not found:
+        raise RunNotFound("task", asked, "See those of a flow run: headrace flow-run inspect ID")
+    # A task called outside a flow and the tasks within it have ids alike; the one that was asked for is the first.
+    alone = found[0].id.endswith(FIRST) and {prefix_of(run.id) for run in found} == {prefix_of(found[0].id)}
+    if len(found) > 1 and not (alone and len(begins) <= PREFIX_LENGTH):
+        raise AmbiguousRunId("task", asked, [f"{short_id(run.id)} ({run.name})" for run in found])
+    return found[0]
+
+
+async def shared_prefix(store: Store, above: str, asked: str) -> str:
+    """Give the part of their ids that task runs share with the one flow run, or outermost task run, that is *above*."""
+    names = {
+        prefix_of(run.id): f"{short_id(run.id)} ({run.name})"
+        for run in await store.flow_runs(begins=above, limit=SHOWN)
+    }
+    if not names:
+        names = {
+            prefix_of(run.id): f"{short_id(run.id)} ({run.name})" for run in await store.task_runs(above, limit=SHOWN)
+        }
+    if not names:
+        raise RunNotFound("flow", above, "List them: headrace flow-run ls")
+    if len(names) > 1:
+        raise AmbiguousRunId("flow", asked, names.values())
+    return next(iter(names))
+
+
+def short_id(whole: str) -> str:
+    """Give the id of a run as it is shown: eight signs, and for a task within another run its number behind a dot."""
+    number = whole[PREFIX_LENGTH:]
+    return whole[:SHORT] if number == FIRST else f"{whole[:SHORT]}.{number.lstrip('0'):0>3}"
+
+
+def is_dead(run: FlowRun) -> bool:
+    """
+    Tell whether *run* is said to go on although the process that ran it is proved to have ended.
+
+    Proved on the machine and boot on which it ran only, by the process's number and start; elsewhere nobody knows.
+    """
+    if run.state.is_final() or run.owner is None or run.owner.count(":") < 3:
+        return False
+    host, pid, start, boot = run.owner.rsplit(":", 3)
+    here = _office.owner().rsplit(":", 3)
+    if not (start and boot and pid.isdigit()) or (host, boot) != (here[0], here[3]):
+        return False
+    return _office.started(int(pid)) != start

@@ -1,0 +1,78 @@
+"""The noun `task-run`: inspect."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from headrace._model.records import LogLine, TaskRun
+from headrace._ports import Store
+from headrace.cli.calls import LIMIT, Call, calls_of
+from headrace.cli.lines import line_texts
+from headrace.cli.objects import line_object, task_object
+from headrace.cli.output import Output, Page, facts, output_option, page, plain, say, show_json
+from headrace.cli.reading import find_task_run, short_id, store_of_settings, wait_for
+from headrace.cli.trees import tree
+from headrace.cli.wording import clock, duration
+
+
+@click.group(epilog="Example: headrace task-run inspect 3f2a9c1e.00c")
+def task_run() -> None:
+    """Inspect a task run."""
+
+
+@task_run.command(epilog="Example: headrace task-run inspect 3f2a9c1e.00c")
+@click.argument("run_id", metavar="ID")
+@output_option
+def inspect(run_id: str, output: Output) -> None:
+    """
+    Show a task run, each state it went through, what it called and what it logged.
+
+    ID is a task run's whole id, or the beginning of its flow run's id, a dot, and the task run's number: the task run
+    fetch-00c of the flow run 3f2a9c1e is 3f2a9c1e.00c.
+    """
+    store = store_of_settings()
+    run, top, lines = wait_for(inspected(store, run_id))
+    if output == "json":
+        show_json({**task_object(run), "logs": [line_object(line, run.name) for line in lines]})
+        return
+    on = page()
+    now = datetime.now(UTC)
+    say(*facts(on, described(run, now, store.where)), "", *tree(on, top, now), "", *states(on, run, now))
+    if lines:
+        say("", *line_texts(on, lines, {run.id: run.name}))
+
+
+async def inspected(store: Store, asked: str) -> tuple[TaskRun, Call, list[LogLine]]:
+    """Read the task run *asked*, what it called and what it said."""
+    run = await find_task_run(store, asked)
+    top = await calls_of(store, run, LIMIT)
+    return run, top, [line for line in await store.logs([run.id]) if line.run_id == run.id]
+
+
+def described(run: TaskRun, now: datetime, where: str) -> list[tuple[str, str]]:
+    """Give what is to be said of *run* itself."""
+    return [
+        ("Task run", plain(run.name)),
+        ("Task", plain(run.task_name)),
+        ("State", plain(run.state)),
+        ("Id", run.id),
+        ("Flow run", "" if run.flow_run_id is None else short_id(run.flow_run_id)),
+        ("Called by", "" if run.parent_task_run_id is None else short_id(run.parent_task_run_id)),
+        ("Started", clock(run.start_time, now)),
+        ("Took", duration(run.total_run_time)),
+        ("Attempts", str(run.run_count)),
+        ("Tags", plain(", ".join(run.tags))),
+        ("Kept in", where),
+    ]
+
+
+def states(on: Page, run: TaskRun, now: datetime) -> list[str]:
+    """Give a line for each state *run* went through: when, which, and what it said."""
+    lines: list[str] = []
+    for _, name, at, said in run.transitions:
+        moment = f"{clock(at, now)}.{at.microsecond // 1000:03d}"
+        line = f"{moment}  {plain(name)}" + (f": {plain(said)}" if said else "")
+        lines.append(line if on.width is None else on.cut(line, on.width))
+    return lines

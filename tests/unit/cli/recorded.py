@@ -1,0 +1,131 @@
+"""Runs to look at: recorded by really running flows, in a process and a home of their own. Looks at nothing itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from click.testing import CliRunner, Result
+
+from headrace.cli import headrace
+
+ROOT = Path(__file__).parents[3]
+
+PIPELINE = """
+import os, time
+from headrace import flow, get_run_logger, tags, task
+
+@task
+def add(a, b):
+    get_run_logger().info("adding %s", a)
+    return a + b
+
+@task(task_run_name="twice of {x}")
+def twice(x):
+    return add(x, x)
+
+tries = []
+
+@task(retries=2, retry_delay_seconds=0.05)
+def flaky():
+    tries.append(1)
+    if len(tries) < 3:
+        raise ConnectionError("the server is away")
+
+@task
+def broken():
+    raise ValueError("no such column: price\\x1b[2J")
+
+@flow
+def child(x):
+    return add(x, 1)
+
+@flow(name="pipeline", version="7")
+def pipeline(x, folder):
+    get_run_logger().warning("begins with %s", x)
+    flaky()
+    twice(x)
+    child(x)
+    broken(return_state=True)
+    return x
+
+with tags("nightly", "blue"):
+    pipeline(3, folder="out")
+
+@flow
+def fails():
+    raise RuntimeError("ends badly")
+
+fails(return_state=True)
+add(1, 2)
+"""
+
+KILLED = """
+import os, signal
+from headrace import flow, task
+
+@task
+def kept():
+    pass
+
+@task
+def stopped_short():
+    kept()  # is recorded before the durable flow goes on, and so is all before it
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@flow(durable=True)
+def killed():
+    stopped_short()
+
+killed()
+"""
+
+
+def record(program: str, home: Path, *, status: int = 0) -> None:
+    """Run *program*, whose runs are recorded in *home*."""
+    script = home.parent / f"{home.name}.py"
+    script.write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a process whose runs are recorded in *home*."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OTEL_"))}
+    return kept | {"HEADRACE_HOME": str(home), "PYTHONPATH": str(ROOT / "src"), **more}
+
+
+class Teller:
+    """Speaks `headrace` commands in this process, with *home* as Headrace's."""
+
+    def __init__(self, home: Path, **settings: str | None) -> None:
+        self.home = home
+        self.settings: Mapping[str, str | None] = {"HEADRACE_HOME": str(home), "COLUMNS": "110", **settings}
+
+    def __call__(self, *words: str, answers: str | None = None, status: int = 0, **settings: str | None) -> Result:
+        """Give what the command *words* printed; it must end with *status*."""
+        result = CliRunner().invoke(headrace, words, input=answers, env={**self.settings, **settings})
+        assert result.exit_code == status, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    def json(self, *words: str) -> Any:
+        """Give what the command *words* printed as JSON, with nothing else on stdout."""
+        return orjson.loads(self(*words, "--output", "json").stdout)
+
+    def id_of(self, flow_name: str) -> str:
+        """Give the id of the newest run of *flow_name*."""
+        runs: Iterable[dict[str, Any]] = self.json("flow-run", "ls")
+        return next(str(run["id"]) for run in runs if run["flow_name"] == flow_name)
