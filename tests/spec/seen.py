@@ -1,8 +1,8 @@
-"""Spans as a backend sees them, from the SDK's exporter or from OTLP, and what must hold of every trace. Runs nothing."""
+"""Spans as a backend sees them, from the SDK's exporter or from OTLP, and what must hold of every trace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -155,7 +155,7 @@ class Tracing:
 @contextmanager
 def application(
     sampler: Sampler | None = None, *, processors: Iterable[SpanProcessor] = (), limits: SpanLimits | None = None
-) -> Iterator[Tracing]:
+) -> Generator[Tracing]:
     """Be an application that has set up the SDK; nothing of it is left behind."""
     exporter = InMemorySpanExporter()
     resource = Resource.create({"service.name": "app"})

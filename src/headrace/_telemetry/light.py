@@ -62,8 +62,8 @@ class Kept:
 
     def __init__(self, bounds: Bounds) -> None:
         self.attributes = bounds.attributes()
-        self.events: BoundedList = BoundedList(bounds.limits.max_events)
-        self.links: BoundedList = BoundedList(bounds.limits.max_links)
+        self.events: BoundedList[Event] = BoundedList(bounds.limits.max_events)
+        self.links: BoundedList[Link] = BoundedList(bounds.limits.max_links)
         self.status: Status | None = None
 
 

@@ -103,24 +103,12 @@ class ConsoleFormatter(logging.Formatter):
         return line
 
 
-class ConsoleHandler(logging.StreamHandler[TextIO]):
+class ConsoleHandler(logging.Handler):
     """
-    Writes lines to stderr, wherever that points at the moment.
+    Writes lines to stderr, wherever that points at the moment: tests and notebooks replace it.
 
     Silent once the application has given the root logger handlers of its own: its form wins, and nothing is said twice.
     """
-
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
-
-    @property
-    def stream(self) -> TextIO:
-        """The stream of now: tests and notebooks replace sys.stderr."""
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _value: TextIO) -> None:
-        """Keep to sys.stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write *record*; signs that the terminal cannot show are escaped."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry import context as otel
 from opentelemetry import trace as api
@@ -62,7 +62,7 @@ class SpanMaker:
         limits: SpanLimits = getattr(provider, "_span_limits", None) or SpanLimits()
         self.bounds = Bounds(limits, now)
         # The SDK has no public way to hand a finished span over; every exporter setup hangs below this one processor.
-        self.hand: Callable[[ReadableSpan], None] = provider._active_span_processor.on_end
+        self.hand: Callable[[ReadableSpan], None] = provider._active_span_processor.on_end  # pyright: ignore[reportPrivateUsage]
 
     def open(self, run: Run) -> TraceOfRun | None:
         """Decide on sampling for a root run, once for all below it; a subflow goes on in its parent's trace."""
@@ -92,7 +92,8 @@ class SpanMaker:
         trace = TraceOfRun(trace_id, base, found.decision is Decision.RECORD_AND_SAMPLE, self.bounds)
         trace.state = found.trace_state
         trace.above = incoming
-        trace.noted = {key: value for key, value in (found.attributes or {}).items() if key not in about} or None
+        noted = cast("Mapping[str, Any]", found.attributes or {})  # pyright: ignore[reportUnknownMemberType]
+        trace.noted = {key: value for key, value in noted.items() if key not in about} or None
         return trace
 
     def began(self, run: Run) -> None:
@@ -147,8 +148,7 @@ class SpanMaker:
         begun, first, _ = transitions[0]
         last, end, said = transitions[-1]
         kind, name = last
-        if end < first:
-            end = first  # the clock was set back meanwhile
+        end = max(first, end)  # the clock may have been set back meanwhile
         events: Sequence[Event]
         if last is COMPLETED and begun is RUNNING and len(transitions) == 2 and said is None:
             # The usual run: one attempt that succeeded.
