@@ -95,7 +95,9 @@ class Record:
 
     def lines(self) -> list[LogLine]:
         """Give the log lines kept with runs, oldest first."""
-        return drive(self.store.logs([run.id for run in (*self.flow_runs(), *self.task_runs())]))
+        ids = [run.id for run in self.flow_runs()] + [run.id for run in self.task_runs()]
+        found: list[LogLine] = drive(self.store.logs(ids))
+        return found
 
     def path(self, run: FlowRun | TaskRun) -> list[str]:
         """Give the names of the states that *run* was in."""

@@ -7,19 +7,22 @@ that already is what its annotation says is handed on as the same object, and ca
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import Any, Final
 
 from headrace._engine.converter import converter
+from headrace._engine.fitting import UNIONS, fits
 from headrace._engine.spec import Spec
 from headrace.errors import ParameterTypeError, short
 
 GROUPS: tuple[type[Any], ...] = (BaseExceptionGroup,)
+CONTAINERS: Final = frozenset({list, tuple, set, frozenset, collections.deque, Sequence, Collection, Set})
 UNTOUCHED: Final = (Any, inspect.Parameter.empty, object, None)
 
 
@@ -56,9 +59,19 @@ def gathered(kind: Any, parameter: inspect.Parameter) -> Any:
 
 def fit(value: Any, kind: Any) -> Any:
     """Give *value* as *kind*; the same object where it already is one."""
-    if kind in UNTOUCHED or type(value) is kind or unknown(kind):
+    if kind in UNTOUCHED or unknown(kind) or fits(value, kind):
         return value
+    if isinstance(value, str | bytes) and is_container(kind):
+        # To cattrs a text is a list of its letters.
+        raise ValueError("it is text, not a container of values")
     return converter().structure(value, kind)
+
+
+def is_container(kind: Any) -> bool:
+    """Tell whether *kind* is a list, tuple or set of something, or such a one or None."""
+    if typing.get_origin(kind) in UNIONS:
+        return all(part is type(None) or is_container(part) for part in typing.get_args(kind))
+    return (typing.get_origin(kind) or kind) in CONTAINERS
 
 
 def unknown(kind: Any) -> bool:
@@ -73,7 +86,7 @@ def kinds_of(fn: Callable[..., Any]) -> dict[str, Any]:
     target: Any = fn if hasattr(fn, "__annotations__") else getattr(type(fn), "__call__", fn)  # noqa: B004
     target = inspect.unwrap(target)
     try:
-        return typing.get_type_hints(target)
+        return typing.get_type_hints(target, include_extras=True)
     except Exception:
         # One name that cannot be resolved (imported for checkers only) must not leave the others unchecked.
         space = getattr(target, "__globals__", {})
@@ -88,10 +101,11 @@ def kinds_of(fn: Callable[..., Any]) -> dict[str, Any]:
 
 def reason(error: Exception, value: Any, kind: Any) -> str:
     """Say in one line why *value* is no *kind*."""
-    wanted = kind.__name__ if type(kind) is type else str(kind)
+    wanted = kind.__name__ if isinstance(kind, type) and typing.get_origin(kind) is None else str(kind)
     details = leaf(error)
     if "pydantic_core" in sys.modules and type(details).__name__ == "ValidationError" and hasattr(details, "errors"):
-        return "; ".join(f"{'.'.join(map(str, item['loc'])) or wanted}: {item['msg']}" for item in details.errors())
+        said = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details.errors())
+        return "; ".join(line.removeprefix(": ") for line in said)
     return f"{short(value)} is not a valid {wanted}: {details}"
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
 MAPPINGS: tuple[type[Any], ...] = (Mapping,)
+PYDANTICS = frozenset(["pydantic", "annotated_types"])
 OCTETS: tuple[type[Any], ...] = (bytes, bytearray, memoryview)
 STANDARD = frozenset(
     ["builtins", "collections", "collections.abc", "datetime", "decimal", "enum", "pathlib", "typing", "uuid"]
@@ -41,7 +43,10 @@ def converter() -> Converter:
     for named in (uuid.UUID, decimal.Decimal, pathlib.Path):
         made.register_structure_hook(named, from_text)
     made.register_structure_hook_factory(is_record, functools.partial(kept_or_made, made))
+    made.register_structure_hook_func(is_sequence, lambda value, kind: listed(made, value, kind))
+    made.register_structure_hook_func(is_named_tuple, lambda value, kind: named_tuple(made, value, kind))
     made.register_structure_hook_func(is_pydantic, validated)
+    made.register_structure_hook_func(is_pydantics, judged)
     made.register_structure_hook_func(is_opaque, instance)
     made.register_structure_hook_func(is_mixed_union, lambda value, kind: first_that_fits(made, value, kind))
     return made
@@ -63,7 +68,7 @@ def boolean(value: Any, _: Any) -> bool:
 def integer(value: Any, _: Any) -> int:
     """Take whole numbers, also as text or as a float without a fraction."""
     if isinstance(value, float) and not value.is_integer():
-        raise ValueError("it has a fraction")
+        raise ValueError("it is no whole number")
     if isinstance(value, int | float | str) or hasattr(value, "__index__"):
         return int(value)
     raise ValueError("write a whole number")
@@ -143,6 +148,22 @@ def kept_or_made(made: Converter, kind: Any) -> Callable[[Any, Any], Any]:
     return keep_or_make
 
 
+def is_named_tuple(kind: Any) -> bool:
+    """Tell whether *kind* is a class of tuples whose items have names."""
+    return hasattr(kind, "_fields") and isinstance(kind, type) and issubclass(kind, tuple)
+
+
+def named_tuple(made: Converter, value: Any, kind: Any) -> Any:
+    """Make a *kind* of a dict or of items in order; cattrs itself passes over what the items are annotated with."""
+    if isinstance(value, kind):
+        return value
+    kinds = typing.get_type_hints(kind)
+    given = value if isinstance(value, MAPPINGS) else dict(zip(kind._fields, value, strict=False))
+    if len(given) != len(value):
+        raise ValueError(f"it has {len(value)} items, not {len(kind._fields)}")
+    return kind(**{name: made.structure(item, kinds.get(name, Any)) for name, item in given.items()})
+
+
 def is_pydantic(kind: Any) -> bool:
     """Tell whether *kind* is a pydantic model; asks for its validator, so pydantic is never imported here."""
     return isinstance(kind, type) and hasattr(kind, "model_validate") and hasattr(kind, "__pydantic_validator__")
@@ -153,9 +174,38 @@ def validated(value: Any, kind: Any) -> Any:
     return kind.model_validate(value)
 
 
+def is_pydantics(kind: Any) -> bool:
+    """Tell whether *kind* says more than its type in pydantic's words: a type of its own, or a Field's bounds."""
+    if typing.get_origin(kind) is Annotated:
+        return any(type(mark).__module__.partition(".")[0] in PYDANTICS for mark in kind.__metadata__)
+    return hasattr(kind, "__get_pydantic_core_schema__") and not is_pydantic(kind)
+
+
+@functools.cache
+def judge(kind: Any) -> Any:
+    """Give pydantic's validator of *kind*; whoever wrote such a kind has imported pydantic."""
+    return sys.modules["pydantic"].TypeAdapter(kind)
+
+
+def judged(value: Any, kind: Any) -> Any:
+    """Let pydantic judge *value*."""
+    return judge(kind).validate_python(value)
+
+
+def is_sequence(kind: Any) -> bool:
+    """Tell whether *kind* is Sequence[...]: a list where it has to be made, as most are, and not cattrs's tuple."""
+    return typing.get_origin(kind) is Sequence
+
+
+def listed(made: Converter, value: Any, kind: Any) -> Any:
+    """Make a list of what *kind* is a sequence of."""
+    wanted: Any = types.GenericAlias(list, typing.get_args(kind))
+    return made.structure(value, wanted)
+
+
 def is_opaque(kind: Any) -> bool:
     """Tell whether *kind* is a class that only its own instances fit: no standard, attrs, dataclass or typed form."""
-    if not isinstance(kind, type) or typing.get_origin(kind) is not None or is_pydantic(kind):
+    if not isinstance(kind, type) or typing.get_origin(kind) is not None or is_pydantic(kind) or is_pydantics(kind):
         return False
     if kind.__module__ in STANDARD:
         return False
