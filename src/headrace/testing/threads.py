@@ -1,0 +1,175 @@
+"""
+Who is at work: each thread of the process, judged by the frame it stands in. Looks, and changes nothing.
+
+A thread counts as at work unless it is seen to wait for others. The frames are taken in one moment, and what is asked
+of locks and queues is asked after it; so if all are found waiting, all were waiting in that moment, and nobody could
+wake another since: there is nothing to lose a race against.
+"""
+
+from __future__ import annotations
+
+import enum
+import linecache
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+OFFICE: Final = "headrace back office"
+BODY: Final = "headrace "
+
+
+class Grade(enum.Enum):
+    """How sure it is that a thread waits."""
+
+    AT_WORK = enum.auto()
+    PROBABLY_WAITS = enum.auto()
+    WAITS = enum.auto()
+
+
+Wait = Callable[["Census", threading.Thread, FrameType, "set[threading.Thread]"], Grade]
+
+
+class Census:
+    """
+    The threads of the process, but for those that were at work already when it was taken up.
+
+    Those are a debugger's, a server's, a C library's: nobody can tell when they are idle, so they are left out until
+    they wait on our clock themselves.
+    """
+
+    def __init__(self) -> None:
+        # Work items of thread pools, each with the queue it stood in: an idle worker may be about to take it.
+        self.items: list[tuple[Any, Any]] = []
+        self.outsiders: set[threading.Thread] = set()
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        present = set(threading.enumerate())
+        self.outsiders = {
+            thread
+            for thread in present
+            if thread is not threading.current_thread() and self.grade(thread, frames, present) is Grade.AT_WORK
+        }
+
+    def submitted(self, item: Any, queue: Any) -> None:
+        """Hear of a work item that was put into a thread pool's queue."""
+        self.items = [known for known in self.items if not known[0].running() and not known[0].done()]
+        self.items.append((item, queue))
+
+    def joined(self) -> None:
+        """Hear that the current thread waits on our clock."""
+        self.outsiders.discard(threading.current_thread())
+
+    def look(self, excused: Callable[[int], bool | None]) -> tuple[Grade, tuple[Any, ...]]:
+        """
+        Judge the process: as its busiest thread is.
+
+        Args:
+            excused: Tells of a thread's ident whether it waits on our clock; None where it has nothing to do with it.
+
+        Returns:
+            The grade; and of the threads that only probably wait, where they stand.
+        """
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        present = {thread for thread in threading.enumerate() if thread not in self.outsiders}
+        standing: list[tuple[int, int, int]] = []
+        for thread in present:
+            known = None if thread.ident is None else excused(thread.ident)
+            if known is True:
+                continue
+            grade = Grade.AT_WORK if known is False else self.grade(thread, frames, present)
+            if grade is Grade.AT_WORK:
+                return grade, ()
+            if grade is Grade.PROBABLY_WAITS:
+                frame = frames[thread.ident or 0]
+                standing.append((thread.ident or 0, id(frame), frame.f_lasti))
+        return (Grade.PROBABLY_WAITS, tuple(standing)) if standing else (Grade.WAITS, ())
+
+    def grade(self, thread: threading.Thread, frames: dict[int, FrameType], present: set[threading.Thread]) -> Grade:
+        """Judge one thread that does not wait on our clock."""
+        frame = frames.get(thread.ident or 0)
+        if frame is None:
+            # One about to start; or one of C code that called Python once and is gone, which threading keeps forever.
+            return Grade.WAITS if type(thread).__name__ == "_DummyThread" else Grade.AT_WORK
+        wait = WAITS.get(place(frame))
+        if wait is not None:
+            return wait(self, thread, frame, present)
+        if place(frame)[0] == "selectors" and frame.f_back is not None:
+            wait = SELECTING.get(place(frame.f_back))
+            if wait is not None:
+                return wait(self, thread, frame.f_back, present)
+        return Grade.PROBABLY_WAITS if expression(frame).endswith(".get()") else Grade.AT_WORK
+
+    def in_condition(self, thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
+        """Judge a thread in Condition.wait, on which events, queues, futures and semaphores are built."""
+        seen = frame.f_locals
+        if seen.get("timeout") is not None and not lingers(thread):
+            return Grade.AT_WORK
+        # Who notifies takes the waiter out, so one that is still in was not notified.
+        return Grade.WAITS if seen.get("waiter") in seen["self"]._waiters else Grade.AT_WORK
+
+    def in_join(self, _thread: threading.Thread, frame: FrameType, present: set[threading.Thread]) -> Grade:
+        """Judge a thread that joins another: it waits as long as that one is there and counted."""
+        above = frame if place(frame)[1] == "Thread.join" else frame.f_back
+        if above is None or place(above)[1] != "Thread.join" or above.f_locals.get("timeout") is not None:
+            return Grade.AT_WORK
+        return Grade.WAITS if above.f_locals["self"] in present else Grade.AT_WORK
+
+    def in_pool(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
+        """Judge a thread pool's worker between two items: it waits unless one stands in its queue."""
+        queue = frame.f_locals.get("work_queue")
+        waiting = (item for item, where in self.items if where is queue)
+        taken = any(not item.running() and not item.done() for item in waiting)
+        return Grade.AT_WORK if taken else Grade.WAITS
+
+    def in_real_loop(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
+        """Judge a thread whose event loop is not ours to move, the back office's among them."""
+        seen = frame.f_locals
+        return Grade.AT_WORK if seen.get("timeout") == 0 or seen["self"]._ready else Grade.WAITS
+
+    def serving(self, _thread: threading.Thread, _frame: FrameType, _present: set[threading.Thread]) -> Grade:
+        """Judge a server's thread that waits for somebody to connect: who does is at work, with a socket of his own."""
+        return Grade.WAITS
+
+
+WAITS: Final[dict[tuple[str, str], Wait]] = {
+    ("threading", "Condition.wait"): Census.in_condition,
+    ("threading", "Thread.join"): Census.in_join,
+    ("threading", "Thread._wait_for_tstate_lock"): Census.in_join,
+    ("concurrent.futures.thread", "_worker"): Census.in_pool,
+    ("socket", "socket.accept"): Census.serving,
+}
+SELECTING: Final[dict[tuple[str, str], Wait]] = {
+    ("asyncio.base_events", "BaseEventLoop._run_once"): Census.in_real_loop,
+    ("socketserver", "BaseServer.serve_forever"): Census.serving,
+}
+
+
+def place(frame: FrameType) -> tuple[str, str]:
+    """Give the module and the qualified name of the function that *frame* is a call of."""
+    return frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+
+
+def lingers(thread: threading.Thread) -> bool:
+    """
+    Tell whether *thread* is one that waits with a time-out of its own for as long as the process lives.
+
+    A watchdog's timer, a telemetry exporter's daemon; but not a body of ours, whose waits are part of its work.
+    """
+    return isinstance(thread, threading.Timer) or (thread.daemon and not thread.name.startswith(BODY))
+
+
+def expression(frame: FrameType) -> str:
+    """
+    Give the source of the expression that *frame* is at; "" where it cannot be read.
+
+    A thread inside a queue's get that is written in C, aiosqlite's for one, shows nothing but this call.
+    """
+    positions = list(frame.f_code.co_positions())
+    if not 0 <= frame.f_lasti // 2 < len(positions):
+        return ""
+    line, last, start, end = positions[frame.f_lasti // 2]
+    if line is None or line != last or start is None or end is None:
+        return ""
+    text = linecache.getline(frame.f_code.co_filename, line)
+    return text.encode()[start:end].decode(errors="replace")
