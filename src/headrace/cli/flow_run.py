@@ -43,8 +43,12 @@ def flow_run() -> None:
 
 
 @flow_run.command(epilog="Example: headrace flow-run ls --limit 5 --state failed")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many at most.")
-@click.option("--state", help="Only runs in this state: its type or name, such as running, failed, Retrying.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="So many at most."
+)
+@click.option(
+    "--state", metavar="STATE", help="Only runs in this state: its type or name, such as running, failed, Retrying."
+)
 @output_option
 def ls(limit: int, state: str | None, output: Output) -> None:
     """List flow runs, newest first."""
@@ -98,6 +102,7 @@ def listed(on: Page, runs: list[FlowRun]) -> list[str]:
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
+    metavar="N",
     default=LIMIT,
     show_default=True,
     help="Calls shown of a flow run; of more, the first, the unfinished, the failed and the slowest.",

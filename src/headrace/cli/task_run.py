@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import UTC, datetime
 
 import click
@@ -74,5 +75,5 @@ def states(on: Page, run: TaskRun, now: datetime) -> list[str]:
     for _, name, at, said in run.transitions:
         moment = f"{clock(at, now)}.{at.microsecond // 1000:03d}"
         line = f"{moment}  {plain(name)}" + (f": {plain(said)}" if said else "")
-        lines.append(line if on.width is None else on.cut(line, on.width))
+        lines += [line] if on.width is None else textwrap.wrap(line, on.width, subsequent_indent="  ")
     return lines

@@ -34,6 +34,14 @@ def test_a_task_run_shows_its_states_calls_and_lines(tell: Teller) -> None:
     assert called.endswith("| INFO    | Task run 'add-003' - adding 3\n")
 
 
+def test_what_a_state_said_is_never_cut(tell: Teller) -> None:
+    shown = tell("task-run", "inspect", f"{tell.id_of('pipeline')[:8]}.1", COLUMNS="40").stdout
+
+    assert "AwaitingRetry: Attempt 1 of 3 failed: ConnectionError('the server is away'); the next starts at" in (
+        " ".join(shown.split())
+    )
+
+
 def test_programs_get_the_lines_with_the_task_run(tell: Teller) -> None:
     run = tell.json("task-run", "inspect", f"{tell.id_of('pipeline')[:8]}.3")
 
