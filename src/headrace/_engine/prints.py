@@ -43,7 +43,7 @@ def logging_print(
     """
     Print, or log at INFO where the current run wants that and the print goes to stdout or stderr.
 
-    One record a call, its line breaks kept; it names the line of the print as its place.
+    One record a call, its line breaks kept but for the last; it names the line of the print as its place.
     """
     run = current_run.get()
     # By identity: a file may be of a type that has no hash.
@@ -56,9 +56,9 @@ def logging_print(
         return
     text = io.StringIO()
     _original(*values, sep=sep, end=end, file=text)
-    message = text.getvalue()
-    message = message.removesuffix("\n") if end in {None, "\n"} else message
-    logger.info("%s", message, stacklevel=2, extra={"headrace_run": run, "run_label": run.label})
+    logger.info(
+        "%s", text.getvalue().removesuffix("\n"), stacklevel=2, extra={"headrace_run": run, "run_label": run.label}
+    )
 
 
 @contextmanager

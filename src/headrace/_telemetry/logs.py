@@ -108,7 +108,12 @@ class ConsoleHandler(logging.Handler):
     Writes lines to stderr, wherever that points at the moment: tests and notebooks replace it.
 
     Silent once the application has given the root logger handlers of its own: its form wins, and nothing is said twice.
+
+    Attributes:
+        unwritten: Lines that stderr did not take; where it fails there is no other place to say so.
     """
+
+    unwritten = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write *record*; signs that the terminal cannot show are escaped."""
@@ -123,7 +128,7 @@ class ConsoleHandler(logging.Handler):
             stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
         except Exception:
-            self.handleError(record)
+            self.unwritten += 1
 
 
 def colourful(stream: TextIO) -> bool:

@@ -1,0 +1,537 @@
+"""Logging inside an application: run loggers, prints, ids on records, what is kept with runs, and what is free."""
+
+from __future__ import annotations
+
+import contextvars
+import io
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import headrace
+from headrace import flow, get_run_logger, task
+from headrace.errors import MissingContextError
+from headrace.logging import RunContextFilter, get_logger
+from tests.spec.forms import Form, Record, call
+from tests.spec.seen import application
+
+Said = Callable[[], list[str]]
+
+
+class Kept(logging.Handler):
+    """A handler of the application's own, with our filter on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(RunContextFilter())
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def about(self, message: str) -> dict[str, Any]:
+        """Give the attributes of the one record that says *message*."""
+        (found,) = [record for record in self.records if record.getMessage() == message]
+        return found.__dict__
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    handler = Kept()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+
+
+@pytest.fixture
+def level() -> Iterator[Callable[[int], None]]:
+    top = logging.getLogger("headrace")
+    before = top.level
+    yield top.setLevel
+    top.setLevel(before)
+
+
+# -- the run logger ---------------------------------------------------------------------------------------------
+
+
+def test_the_run_logger_speaks_for_the_run_it_is_asked_in(record: Record, said: Said, form: Form) -> None:
+    @form.task()
+    async def step() -> None:
+        get_run_logger().warning("in %s", "the task")
+
+    @form.flow(flow_run_name="nightly")
+    async def work() -> None:
+        get_run_logger().info("in the flow")
+        await call(step)
+
+    form.run(work)
+
+    name = record.task_run().name
+    assert "INFO | Flow run 'nightly' - in the flow" in said()
+    assert f"WARNING | Task run '{name}' - in the task" in said()
+
+
+def test_outside_of_a_run_the_run_logger_is_refused_with_the_next_step() -> None:
+    with pytest.raises(MissingContextError) as refused:
+        get_run_logger()
+
+    assert str(refused.value) == (
+        "The run logger is only there inside a flow or task run, and none is active here. "
+        "Ask for it in a function decorated with @flow or @task."
+    )
+
+
+def test_what_a_run_logger_says_is_kept_with_its_run(record: Record, form: Form) -> None:
+    @form.task()
+    async def step() -> None:
+        get_run_logger().error("of the task")
+
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().info("of the flow")
+        await call(step)
+
+    form.run(work)
+
+    assert [(line.run_id, line.level, line.logger, line.message) for line in record.lines()] == [
+        (record.flow_run().id, logging.INFO, "headrace.flow_runs", "of the flow"),
+        (record.task_run().id, logging.ERROR, "headrace.task_runs", "of the task"),
+    ]
+
+
+def test_a_kept_line_falls_between_its_runs_start_and_end(record: Record, form: Form) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().info("within")
+
+    form.run(work)
+
+    run, (line,) = record.flow_run(), record.lines()
+    assert run.start_time is not None
+    assert run.end_time is not None
+    assert run.start_time <= line.at <= run.end_time
+
+
+def test_lines_about_states_are_shown_and_not_kept(record: Record, said: Said, form: Form) -> None:
+    @form.flow()
+    async def work() -> None: ...
+
+    form.run(work)
+
+    name = record.flow_run().name
+    assert said() == [
+        f"INFO | headrace.engine - Created flow run '{name}' for flow 'work'",
+        f"INFO | Flow run '{name}' - Finished in state Completed()",
+    ]
+    assert record.lines() == []
+
+
+def test_a_traceback_is_kept_with_the_run(record: Record, form: Form, kind: str) -> None:
+    @form.decorate(kind)
+    async def broken() -> None:
+        raise LookupError("no such city")
+
+    with pytest.raises(LookupError):
+        form.run(broken)
+
+    (line,) = record.lines()
+    assert line.message.startswith("Failed with an exception\nTraceback (most recent call last):\n")
+    assert line.message.endswith("LookupError: no such city")
+
+
+def test_extra_of_the_logger_and_of_the_call_are_on_the_record(record: Record, kept: Kept, form: Form) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger(city="Oslo").info("read", extra={"rows": 3})
+
+    form.run(work)
+
+    assert (kept.about("read")["city"], kept.about("read")["rows"]) == ("Oslo", 3)
+
+
+def test_a_record_names_the_users_line_as_its_place(record: Record, kept: Kept, form: Form) -> None:
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        get_run_logger().info("logged")
+        print("printed")
+
+    form.run(work)
+
+    logged, printed = kept.about("logged"), kept.about("printed")
+    assert (logged["filename"], printed["filename"]) == ("test_logging.py", "test_logging.py")
+    assert printed["lineno"] == logged["lineno"] + 1
+    assert printed["funcName"] == "work"
+
+
+def test_arguments_that_do_not_fit_the_format_are_kept_beside_it(record: Record) -> None:
+    # At the handlers below the root the standard library itself would complain, so nothing passes on to them.
+    top = logging.getLogger("headrace")
+    top.propagate = False
+    try:
+
+        @flow
+        def work() -> None:
+            get_run_logger().info("%d cities", "three")
+
+        work()
+    finally:
+        top.propagate = True
+
+    assert [line.message for line in record.lines()] == ["%d cities ('three',)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"), [("caf\xe9 \N{SNOWMAN}", "caf\xe9 \N{SNOWMAN}"), ("\ud800 alone", "\\ud800 alone")]
+)
+def test_a_message_that_cannot_be_encoded_is_kept_escaped(record: Record, form: Form, text: str, stored: str) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().info(text)
+
+    form.run(work)
+
+    assert [line.message for line in record.lines()] == [stored]
+
+
+def test_a_long_message_is_cut_and_says_so(record: Record, form: Form) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().info("x" * 1_000_000)
+
+    form.run(work)
+
+    (line,) = record.lines()
+    assert line.message.endswith("x… (cut: 1,000,000 characters)")
+    assert len(line.message) < 65_000
+
+
+# -- prints -----------------------------------------------------------------------------------------------------
+
+
+def test_prints_become_lines_of_the_run_and_are_kept(record: Record, said: Said, form: Form, kind: str) -> None:
+    @form.decorate(kind, log_prints=True)
+    async def work() -> None:
+        print("rows:", 3, sep=" ", end="!\n")
+        print("to stderr", file=sys.stderr)
+
+    form.run(work)
+
+    run = record.flow_run() if kind == "flow" else record.task_run()
+    assert [line for line in said() if "rows" in line or "stderr" in line] == [
+        f"INFO | {kind.title()} run '{run.name}' - rows: 3!",
+        f"INFO | {kind.title()} run '{run.name}' - to stderr",
+    ]
+    assert [(line.run_id, line.message) for line in record.lines()] == [(run.id, "rows: 3!"), (run.id, "to stderr")]
+
+
+def test_a_print_of_several_lines_is_one_record(record: Record, form: Form) -> None:
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        print("a\nb\n")
+        print()
+
+    form.run(work)
+
+    assert [line.message for line in record.lines()] == ["a\nb\n", ""]
+
+
+def test_tasks_and_subflows_print_as_the_flow_above_unless_they_say(
+    record: Record, capsys: pytest.CaptureFixture[str], form: Form
+) -> None:
+    @form.task()
+    async def inherits() -> None:
+        print("inherited")
+
+    @form.task(log_prints=False)
+    async def own_way() -> None:
+        print("on paper")
+
+    @form.flow()
+    async def below() -> None:
+        print("subflow")
+
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        await call(inherits)
+        await call(own_way)
+        await call(below)
+
+    form.run(work)
+
+    assert [line.message for line in record.lines()] == ["inherited", "subflow"]
+    assert capsys.readouterr().out == "on paper\n"
+
+
+def test_prints_into_a_file_stay_there(record: Record, form: Form) -> None:
+    class File(io.StringIO):
+        def __hash__(self) -> int:
+            raise TypeError("unhashable type: 'File'")
+
+    file = File()
+
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        print("row", file=file)
+
+    form.run(work)
+
+    assert (file.getvalue(), record.lines()) == ("row\n", [])
+
+
+def test_prints_of_a_thread_are_the_runs_where_its_context_was_copied(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @flow(log_prints=True)
+    def work() -> None:
+        context = contextvars.copy_context()
+        for target in (lambda: context.run(print, "of the run"), lambda: print("of nobody")):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+
+    work()
+
+    assert [line.message for line in record.lines()] == ["of the run"]
+    assert capsys.readouterr().out == "of nobody\n"
+
+
+def test_prints_of_a_body_on_its_timeouts_thread_are_the_runs(record: Record) -> None:
+    @flow(log_prints=True, timeout_seconds=60)
+    def work() -> None:
+        print("from there")
+
+    work()
+
+    assert [line.message for line in record.lines()] == ["from there"]
+
+
+def test_print_is_itself_again_after_the_run(record: Record, form: Form) -> None:
+    import builtins
+
+    before = builtins.print
+
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        form.run(work)
+
+    assert builtins.print is before
+
+
+# -- ids on records ---------------------------------------------------------------------------------------------
+
+NAMES = (
+    "flow_run_id", "flow_run_name", "flow_name", "task_run_id", "task_run_name", "task_name", "trace_id", "span_id",
+)  # fmt: skip
+
+
+def ids_on(about: dict[str, Any]) -> dict[str, str]:
+    return {name: about[name] for name in NAMES}
+
+
+def test_the_filter_puts_run_ids_on_any_loggers_records(record: Record, kept: Kept, form: Form) -> None:
+    library = logging.getLogger("some.library")
+
+    @form.task()
+    async def step() -> None:
+        library.warning("in the task")
+
+    @form.flow()
+    async def work() -> None:
+        library.warning("in the flow")
+        await call(step)
+
+    library.warning("outside")
+    form.run(work)
+
+    run, child = record.flow_run(), record.task_run()
+    flow_ids = {"flow_run_id": run.id, "flow_run_name": run.name, "flow_name": "work"}
+    nothing = dict.fromkeys(NAMES, "")
+    assert ids_on(kept.about("outside")) == nothing
+    assert ids_on(kept.about("in the flow")) == nothing | flow_ids
+    task_ids = {"task_run_id": child.id, "task_run_name": child.name, "task_name": "step"}
+    assert ids_on(kept.about("in the task")) == nothing | flow_ids | task_ids
+
+
+def test_while_nothing_is_traced_trace_ids_are_empty(record: Record, kept: Kept, form: Form) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().info("here")
+
+    form.run(work)
+
+    assert (kept.about("here")["trace_id"], kept.about("here")["span_id"]) == ("", "")
+
+
+def test_traced_records_carry_the_innermost_span_of_the_runs_trace(kept: Kept, form: Form) -> None:
+    library = logging.getLogger("some.library")
+    with application() as app:
+
+        @form.task()
+        async def step() -> None:
+            get_run_logger().info("in the task")
+            with app.tracer.start_as_current_span("parse"):
+                library.warning("in the user's span")
+
+        @form.flow()
+        async def work() -> None:
+            await call(step)
+
+        form.run(work)
+        with app.tracer.start_as_current_span("request"):
+            library.warning("outside of runs")
+
+        spans = app.spans()
+
+    for message, name in (
+        ("in the task", "step"),
+        ("in the user's span", "parse"),
+        ("outside of runs", "request"),
+        ("Created flow run %r for flow 'work'" % kept.about("in the task")["flow_run_name"], "work"),  # noqa: UP031
+    ):
+        about = kept.about(message)
+        assert (about["trace_id"], about["span_id"]) == (spans.one(name).trace, spans.one(name).id)
+
+
+def test_a_record_about_a_run_made_outside_its_context_carries_the_runs_span(kept: Kept) -> None:
+    with application() as app:
+
+        @task
+        def step() -> None:
+            logger = get_run_logger()
+            thread = threading.Thread(target=lambda: logger.info("from a bare thread"))
+            thread.start()
+            thread.join()
+
+        @flow
+        def work() -> None:
+            step()
+
+        work()
+
+        about, span = kept.about("from a bare thread"), app.spans().one("step")
+    assert (about["trace_id"], about["span_id"]) == (span.trace, span.id)
+    assert about["task_run_id"] == span.run_id
+
+
+def test_records_of_a_run_that_is_not_sampled_carry_the_trace_that_others_were_told(kept: Kept, form: Form) -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    with application(ALWAYS_OFF) as app:
+
+        @form.flow()
+        async def work() -> None:
+            get_run_logger().info("here")
+
+        form.run(work)
+
+        assert kept.about("here")["trace_id"] == app.record.flow_run().trace_id
+
+
+# -- levels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made() -> Iterator[list[str]]:
+    """Count the records that are made."""
+    messages: list[str] = []
+    before = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        found = before(*args, **kwargs)
+        messages.append(found.getMessage())
+        return found
+
+    logging.setLogRecordFactory(factory)
+    yield messages
+    logging.setLogRecordFactory(before)
+
+
+def test_no_record_is_made_while_the_level_is_off(
+    record: Record, made: list[str], level: Callable[[int], None], form: Form
+) -> None:
+    class Careful:
+        def __str__(self) -> str:
+            raise AssertionError("formatted for nothing")
+
+    def hook(*_: object) -> None: ...
+
+    @form.task(retries=1, log_prints=True, on_completion=[hook])
+    async def step() -> None:
+        print(Careful())
+        get_run_logger().error("%s", Careful())
+        if not counted:
+            counted.append(1)
+            raise ValueError
+
+    @form.flow()
+    async def work() -> None:
+        await call(step)
+
+    counted: list[int] = []
+    level(logging.CRITICAL + 1)
+    form.run(work)
+
+    assert made == []
+    assert record.lines() == []
+
+
+def test_at_warning_only_what_needs_attention_is_made(
+    record: Record, made: list[str], level: Callable[[int], None], form: Form
+) -> None:
+    @form.flow(log_prints=True)
+    async def work() -> None:
+        print("not this")
+        get_run_logger().info("nor this")
+        get_run_logger().warning("this")
+
+    level(logging.WARNING)
+    form.run(work)
+
+    assert made == ["this"]
+
+
+def test_loggers_below_headrace_are_the_libraries_own_to_use(record: Record, said: Said) -> None:
+    get_logger("mine").info("of a module")
+
+    assert said() == ["INFO | headrace.mine - of a module"]
+    assert get_logger().name == "headrace"
+
+
+def test_caplog_sees_what_runs_say(record: Record, caplog: pytest.LogCaptureFixture, form: Form) -> None:
+    @form.flow()
+    async def work() -> None:
+        get_run_logger().warning("look here")
+
+    with caplog.at_level(logging.WARNING, "headrace"):
+        form.run(work)
+
+    assert [(entry.name, entry.getMessage()) for entry in caplog.records] == [("headrace.flow_runs", "look here")]
+
+
+def test_async_tasks_side_by_side_each_speak_for_themselves(record: Record) -> None:
+    @task
+    async def step(city: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        get_run_logger().info(city)
+
+    @flow
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(step, "Oslo")
+            group.start_soon(step, "Rome")
+
+    headrace.run(work())
+
+    runs = {run.id for run in record.task_runs()}
+    assert {line.run_id for line in record.lines()} == runs
+    assert sorted(line.message for line in record.lines()) == ["Oslo", "Rome"]
