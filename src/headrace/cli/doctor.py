@@ -9,12 +9,12 @@ import os
 import platform
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+import aiofiles.tempfile
 import attrs
 import click
 
@@ -137,7 +137,7 @@ def look_around(database: Path, found: Findings) -> None:
             f"Only {free / 1e6:.0f} MB are free where the database lies. Free some, or delete old runs."
         )
     try:
-        cost = fsync_cost(folder)
+        cost = wait_for(fsync_cost(str(folder)))
     except OSError as error:
         found.unusable = True
         found.advice.append(f"{folder} cannot be written: {error.strerror}. Set HEADRACE_HOME to a folder that can be.")
@@ -150,14 +150,19 @@ def look_around(database: Path, found: Findings) -> None:
         )
 
 
-def fsync_cost(folder: Path) -> float:
-    """Measure, in a file in *folder* that is gone afterwards, the seconds that 4 kB take to be safe."""
+async def fsync_cost(folder: str) -> float:
+    """
+    Measure, in a file in *folder* that is gone afterwards, the seconds that 4 kB take to be safe.
+
+    Through aiofiles, as an async program writes files: the hop to its thread and back is part of the price.
+    """
     taken: list[float] = []
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+    async with aiofiles.tempfile.TemporaryFile("wb", dir=folder) as file:
         for _ in range(ROUNDS):
-            file.write(b"\0" * 4096)
+            await file.write(b"\0" * 4096)
+            await file.flush()
             begin = time.perf_counter()
-            os.fsync(file.fileno())
+            await asyncio.to_thread(os.fsync, file.fileno())
             taken.append(time.perf_counter() - begin)
     return statistics.median(taken)
 
