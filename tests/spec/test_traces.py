@@ -343,7 +343,7 @@ def test_a_misfit_that_causes_another_error_keeps_its_values_to_itself(app: Trac
         outer()
 
     stack = app.spans().one("outer").event("exception")["exception.stacktrace"]
-    assert "Parameters that do not fit: count" in stack
+    assert "count: does not fit" in stack
     assert "s3cret" not in repr(app.spans().all)
 
 

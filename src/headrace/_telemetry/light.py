@@ -178,8 +178,8 @@ def stack(exception: BaseException) -> str:
     try:
         shown = "".join(traceback.format_exception(type(exception), exception, own_frames(exception)))
         for misfit in chain(exception):
-            if isinstance(misfit, ParameterTypeError):
-                shown = shown.replace(str(misfit), text(misfit))
+            for _, reason in misfit.problems if isinstance(misfit, ParameterTypeError) else ():
+                shown = shown.replace(reason, "does not fit")
     except Exception as broken:
         return f"<its traceback cannot be shown: {type(broken).__name__}>"
     return sound(shown)
