@@ -58,8 +58,9 @@ def test_a_given_name_is_kept_as_it_is(decorate: Any) -> None:
     ],
 )
 def test_what_has_no_def_of_its_own_is_named_all_the_same(fn: Any, name: str) -> None:
-    assert task(fn).name == name
-    assert flow(fn).name == name.replace("_", "-")
+    decorate: Any
+    for decorate, expected in ((task, name), (flow, name.replace("_", "-"))):
+        assert decorate(fn).name == expected
 
 
 @pytest.mark.parametrize("sign", list("/%&><"))
@@ -76,8 +77,9 @@ def test_an_empty_name_is_refused(empty: str) -> None:
 
 
 def test_a_function_given_as_a_name_is_refused_with_a_guess() -> None:
+    wrong_flow: Any = flow
     with pytest.raises(OptionTypeError, match=r"name of flow 'load_rows' must be a string.*meant to call it\?"):
-        flow(name=load_rows)(load_rows)  # type: ignore[arg-type]  # pyright: ignore
+        wrong_flow(name=load_rows)(load_rows)
 
 
 def test_the_description_is_the_docstring_without_its_indentation() -> None:
@@ -223,8 +225,9 @@ def test_a_failing_run_name_fails_the_run_with_a_sentence(
 
 
 def test_what_is_no_template_and_cannot_be_called_is_refused_at_decoration(kind: str) -> None:
+    decorate: Any = task if kind == "task" else flow
     with pytest.raises(OptionTypeError, match=f"{kind}_run_name of {kind} 'load_rows' must be a template string or a"):
-        Form("sync").decorate(kind, **{f"{kind}_run_name": 5})(load_rows)  # type: ignore[arg-type]
+        decorate(**{f"{kind}_run_name": 5})(load_rows)
 
 
 def test_the_first_line_names_the_run_and_the_flow(form: Form, record: Record, said: Lines) -> None:

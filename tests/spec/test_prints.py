@@ -113,7 +113,7 @@ def test_sep_and_end_are_kept_but_for_the_last_line_break(form: Form, said: Line
         "Flow run 'f' - a b",
         "Flow run 'f' - no break",
         "Flow run 'f' - two\nlines",
-        "Flow run 'f' - other end!\n",
+        "Flow run 'f' - other end!",
         "Flow run 'f' - ",
     ]
 
@@ -242,10 +242,7 @@ def test_two_threads_with_runs_of_their_own_do_not_mix(said: Lines) -> None:
         print("in", threading.current_thread().name)
         both_in.wait()
 
-    threads = [
-        threading.Thread(target=talks.with_options(task_run_name=name), name=name)  # pyright: ignore
-        for name in ("one", "two")
-    ]
+    threads = [threading.Thread(target=talks.with_options(task_run_name=name), name=name) for name in ("one", "two")]
     for thread in threads:
         thread.start()
     for thread in threads:

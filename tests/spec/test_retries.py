@@ -22,6 +22,18 @@ from tests.spec.forms import Body, Form, Record, call
 Lines = Callable[[], list[str]]
 
 
+def as_many(retries: int) -> list[int]:
+    return [retries] * retries
+
+
+def seven(_retries: int) -> int:
+    return 7
+
+
+def makers(_retries: int) -> Any:
+    return as_many
+
+
 def failing(times: int, error: Exception | None = None) -> tuple[Body, list[int]]:
     """A body that raises on its first *times* calls, then gives how many there were; and the list of its calls."""
     calls: list[int] = []
@@ -103,8 +115,8 @@ def test_each_retry_is_one_line_with_attempt_delay_and_reason(
         ((1,), (1.0,)),
         ([], ()),
         (exponential_backoff(10), (10.0, 20.0, 40.0)),
-        (lambda retries: [retries] * retries, (3.0, 3.0, 3.0)),  # pyright: ignore
-        (lambda _: 7, (7.0,)),
+        (as_many, (3.0, 3.0, 3.0)),
+        (seven, (7.0,)),
     ],
 )
 def test_a_delay_can_be_written_in_many_ways(kind: str, delay: Any, delays: tuple[float, ...]) -> None:
@@ -152,8 +164,8 @@ def test_exponential_backoff_doubles_and_stops_at_fifty() -> None:
         ({"retries": 1, "retry_delay_seconds": "10"}, "must be a number, a timedelta, a list of them, or a callable"),
         ({"retries": 1, "retry_delay_seconds": {"a": 1}}, "must be a number, a timedelta, a list"),
         ({"retries": 1, "retry_delay_seconds": [1] * 51}, "has 51 delays; at most 50 are taken"),
-        ({"retries": 60, "retry_delay_seconds": lambda n: [1] * n}, "has 60 delays; at most 50 are taken"),  # pyright: ignore
-        ({"retries": 1, "retry_delay_seconds": lambda _: lambda: 1}, "must be a list of delays"),
+        ({"retries": 60, "retry_delay_seconds": as_many}, "has 60 delays; at most 50 are taken"),
+        ({"retries": 1, "retry_delay_seconds": makers}, "must be a list of delays"),
         ({"retries": 1, "retry_jitter_factor": -0.1}, "retry_jitter_factor of .* is -0.1; it must be 0 or more"),
         ({"retries": 1, "retry_jitter_factor": "1"}, "must be a number"),
         ({"retries": 1, "retry_condition_fn": "always"}, "retry_condition_fn of .* must be callable, not 'always'"),
@@ -280,7 +292,12 @@ def test_a_returned_cancelled_state_is_final(form: Form, kind: str) -> None:
 
 def test_wrong_arguments_are_not_tried_again(kind: str) -> None:
     asked: list[int] = []
-    options: Any = {"retries": 3, "retry_condition_fn": lambda *_: asked.append(1)}  # pyright: ignore
+
+    def condition(_public: Any, _run: Any, _state: Any) -> bool:
+        asked.append(1)
+        return True
+
+    options: Any = {"retries": 3, "retry_condition_fn": condition}
 
     def strict(x: int) -> None: ...
 
@@ -328,7 +345,7 @@ def test_a_retried_task_in_a_retried_flow_counts_for_itself(form: Form, record: 
     async def pipeline() -> None:
         await call(step)
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         form.run(pipeline)
 
     assert len(calls) == 4

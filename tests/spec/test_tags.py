@@ -92,7 +92,8 @@ def test_hooks_see_the_tags_of_the_run(form: Form, record: Record) -> None:
 
 
 def test_a_tag_that_is_no_string_is_refused() -> None:
-    with pytest.raises(OptionTypeError, match=r"A tag must be a string, not 7 \(int\)"), tags("a", 7):  # type: ignore[arg-type]  # pyright: ignore
+    wrong: Any = 7
+    with pytest.raises(OptionTypeError, match=r"A tag must be a string, not 7 \(int\)"), tags("a", wrong):
         pass
 
 

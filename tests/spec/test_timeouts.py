@@ -264,7 +264,7 @@ def test_a_body_that_goes_on_after_its_cancellation_is_named_in_the_log(
         try:
             await asyncio.sleep(10)
         except asyncio.CancelledError:
-            time.sleep(0.002)
+            time.sleep(0.002)  # noqa: ASYNC251 - it is badly behaved
             try:
                 await asyncio.sleep(0.005)
             except asyncio.CancelledError:
