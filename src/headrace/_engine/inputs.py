@@ -74,8 +74,10 @@ def explained(spec: Spec, error: Exception, args: tuple[Any, ...], kwargs: dict[
     Give a TypeError that came of arguments which do not fit as the ParameterBindError it is; others as they are.
 
     Looked at after the fact, because binding each call first would cost 3 us. Only a TypeError whose traceback ends
-    in our own code can be one: the body was never entered.
+    in our own code can be one: the body was never entered. A StopIteration of a sync body is unwrapped, too.
     """
+    if type(error) is RuntimeError and not spec.is_async:
+        return stop_within(error) or error
     if type(error) is not TypeError or entered(error.__traceback__):
         return error
     try:
@@ -83,6 +85,12 @@ def explained(spec: Spec, error: Exception, args: tuple[Any, ...], kwargs: dict[
     except ParameterBindError as misfit:
         return misfit.with_traceback(None)
     return error
+
+
+def stop_within(error: RuntimeError) -> StopIteration | None:
+    """Give the StopIteration of which Python made *error* because it left a coroutine, as every life is one."""
+    stop = error.__cause__
+    return stop if isinstance(stop, StopIteration) and error.args == ("coroutine raised StopIteration",) else None
 
 
 def entered(trace: TracebackType | None) -> bool:

@@ -15,7 +15,7 @@ from headrace._engine import lines
 from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
-from headrace._engine.inputs import explained, own_frames, watch
+from headrace._engine.inputs import explained, own_frames, stop_within, watch
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
 from headrace._engine.steps import compose
@@ -35,6 +35,11 @@ def drive(life: Coroutine[Any, Any, Any]) -> Any:
         life.send(None)
     except StopIteration as end:
         return end.value
+    except RuntimeError as error:
+        stop = stop_within(error)
+        if stop is None:
+            raise
+        raise stop from None
     life.close()
     raise RuntimeError("A life on a thread suspended; its host must block instead.")
 
@@ -97,6 +102,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if run.parent is None:
                 host.close()
 
+    # So that Python names the user's function when it says that a coroutine was never awaited.
+    live.__qualname__ = live.__name__ = spec.function_name
     return live
 
 
@@ -113,12 +120,33 @@ async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
     if isinstance(error, UpstreamTaskError) and error.run_id == run.id:
         waiting: State[Any] = await finish(run, host, outcomes.not_started(error), True)
         return waiting
+    if isinstance(error, RecursionError):
+        end_stranded(run, host, error)
     run.error_type = type(error).__name__
     if run.span is not None:
         run.span.record_exception(error, escaped=True)
     lines.failed(run, error)
     ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error), True)
     return ended
+
+
+def end_stranded(run: Run, host: Host, error: RecursionError) -> None:
+    """
+    End the runs below *run* that had no room left on the stack to end themselves.
+
+    They are found in the frames that *error*, or one it came of, passed through: nothing has to be kept for them.
+    """
+    passed: BaseException | None = error
+    while passed is not None:
+        trace = passed.__traceback__
+        while trace is not None:
+            found = trace.tb_frame.f_locals.get("run")
+            if isinstance(found, Run) and found is not run and not found.ended:
+                found.ended = True
+                state = outcomes.from_error(found.spec.kind, error)
+                found.scope.tell((found, (state.type.value, state.name), host.clock.now(), state.message))
+            trace = trace.tb_next
+        passed = passed.__context__
 
 
 async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
@@ -131,6 +159,12 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     really = host.translated(stop)
     if not run.ended:
         state = outcomes.from_interruption(really)
+        if isinstance(really, GeneratorExit):
+            # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
+            run.ended = True
+            run.scope.tell((run, (state.type.value, state.name), host.clock.now(), state.message))
+            lines.finished(run, state)
+            return
         if state.is_crashed():
             run.error_type = type(really).__name__
             if run.span is not None:
@@ -142,12 +176,12 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
 
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
-    run.ended = True
     if run.span is not None:
         run.span.close()
     scope = run.scope
     at = host.clock.now()
     scope.tell((run, (state.type.value, state.name), at, state.message))
+    run.ended = True
     ended = run.stamped(state, at)
     await run_hooks(run, host, ended)
     if run.settles:
