@@ -31,6 +31,9 @@ def works(*, home: Path, level: str) -> Generator[Works]:
     if level != "all":
         raise ValueError(f"the floor knows no level {level!r}; it is measured with everything on")
     path = home / "floor.db"
+    # Before anybody else has the file open: SQLite does not wait for its turn to change the journal mode, it refuses.
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("pragma journal_mode = wal")
     writer = Writer(path)
     writer.start()
     floor = Floor(writer, trace.get_tracer("floor"))
