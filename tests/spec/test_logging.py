@@ -18,6 +18,7 @@ import headrace
 from headrace import flow, get_run_logger, task
 from headrace.errors import MissingContextError
 from headrace.logging import RunContextFilter, get_logger
+from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record, call
 from tests.spec.seen import application
 
@@ -210,6 +211,25 @@ def test_a_long_message_is_cut_and_says_so(record: Record, form: Form) -> None:
     (line,) = record.lines()
     assert line.message.endswith("x… (cut: 1,000,000 characters)")
     assert len(line.message) < 65_000
+
+
+def test_under_a_virtual_clock_kept_lines_fall_in_order_with_the_states(record: Record) -> None:
+    failures = [ValueError("once")]
+
+    @flow(retries=1, retry_delay_seconds=3600)
+    def work() -> None:
+        get_run_logger().info("begun")
+        if failures:
+            raise failures.pop()
+
+    with virtual_time():
+        work()
+
+    run, (first, second) = record.flow_run(), record.lines()
+    assert [(second.at - first.at).total_seconds()] == [pytest.approx(3600, abs=1)]
+    assert run.start_time is not None
+    assert run.end_time is not None
+    assert run.start_time <= first.at <= second.at <= run.end_time
 
 
 # -- prints -----------------------------------------------------------------------------------------------------

@@ -225,3 +225,10 @@ def test_a_logger_below_ours_speaks_before_any_run(tmp_path: Path) -> None:
     ran = program("from headrace.logging import get_logger\nget_logger('mine').info('up')\n", tmp_path)
 
     assert matches(ran.lines, rf"{TIME} \| INFO    \| headrace\.mine - up"), ran.lines
+
+
+def test_our_records_have_their_ids_at_a_root_handler_without_the_filter(tmp_path: Path) -> None:
+    source = "import logging\nlogging.basicConfig(format='%(flow_name)s/%(task_name)s')\n"
+    ran = program(source + WORK, tmp_path)
+
+    assert ran.lines == ["My Pipeline/", "My Pipeline/step", "My Pipeline/step", "My Pipeline/"]

@@ -87,11 +87,17 @@ class ConsoleFormatter(logging.Formatter):
     def __init__(self, colour: bool) -> None:
         super().__init__()
         self.colour = colour
+        self.second = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give *record* as a line, with the traceback below it where there is one."""
         who = getattr(record, "run_label", None) or record.name
-        moment = f"{time.strftime('%H:%M:%S', time.localtime(record.created))}.{int(record.msecs):03d}"
+        second = int(record.created)
+        known, shown = self.second
+        if known != second:
+            shown = time.strftime("%H:%M:%S", time.localtime(second))
+            self.second = second, shown
+        moment = f"{shown}.{int(record.msecs):03d}"
         level = f"{record.levelname:<7}"
         if self.colour:
             level = f"{COLOURS.get(record.levelno, '')}{level}{RESET}"
@@ -108,24 +114,38 @@ class ConsoleHandler(logging.Handler):
     Writes lines to stderr, wherever that points at the moment: tests and notebooks replace it.
 
     Silent once the application has given the root logger handlers of its own: its form wins, and nothing is said twice.
+    Those handlers get our records with the attributes of `RunContextFilter`, also where they have no filter.
 
     Attributes:
         unwritten: Lines that stderr did not take; where it fails there is no other place to say so.
     """
 
-    unwritten = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.unwritten = 0
+        self.ids = RunContextFilter()
+        self.plain, self.coloured = ConsoleFormatter(False), ConsoleFormatter(True)
+        # Asked of each stream once: a terminal, and the environment, cost 3 µs a line.
+        self.known: tuple[Any, ConsoleFormatter] = None, self.plain
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write *record*; signs that the terminal cannot show are escaped."""
+        """Write *record*, signs that the terminal cannot show escaped; or give it its ids, for the root's handlers."""
         if logging.getLogger().handlers:
+            self.ids.filter(record)
             return
         stream = sys.stderr
         if stream is None or getattr(stream, "closed", False):
             return
         try:
-            line = ConsoleFormatter(colourful(stream)).format(record) + "\n"
-            encoding = getattr(stream, "encoding", None) or "utf-8"
-            stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+            known, form = self.known
+            if known is not stream:
+                form = self.coloured if colourful(stream) else self.plain
+                self.known = stream, form
+            line = form.format(record) + "\n"
+            if not line.isascii():
+                encoding = getattr(stream, "encoding", None) or "utf-8"
+                line = line.encode(encoding, "backslashreplace").decode(encoding)
+            stream.write(line)
             stream.flush()
         except Exception:
             self.unwritten += 1
@@ -200,9 +220,7 @@ def set_up(level: str, now: Callable[[], int] = time.time_ns) -> None:
         top.setLevel(logging.CRITICAL + 1 if level == "OFF" else level)
     _level = level
     if not any(isinstance(handler, ConsoleHandler) for handler in top.handlers):
-        console = ConsoleHandler()
-        console.addFilter(RunContextFilter())
-        top.addHandler(console)
+        top.addHandler(ConsoleHandler())
     for kind in ("flow_runs", "task_runs"):
         logger = logging.getLogger(f"headrace.{kind}")
         if not any(isinstance(handler, StoreHandler) for handler in logger.handlers):
