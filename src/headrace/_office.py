@@ -14,7 +14,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from headrace._engine.fold import fold
@@ -47,6 +48,8 @@ class BackOffice:
         self.ready = threading.Event()
         # Reentrant: a signal's handler may end a run, and so tell, while the same thread commits after the close.
         self.guard = threading.RLock()
+        # Held while the store is at work; whoever forks takes it first, see `still`.
+        self.busy = threading.Lock()
         self.closing = False
         self.ended = False
         self.opened = False
@@ -141,7 +144,8 @@ class BackOffice:
             await self.commit(fold((), self.owed)[0], ())
         if self.opened:
             self.opened = False
-            await self.store.close()
+            with self.busy:
+                await self.store.close()
 
     async def commit_next(self) -> bool:
         """Commit the next events, tell those who wait for it, and tell whether there were any."""
@@ -165,10 +169,11 @@ class BackOffice:
         if not len(batch):
             return
         try:
-            if not self.opened:
-                await self.store.open()
-                self.opened = True
-            await self.store.append(batch)
+            with self.busy:
+                if not self.opened:
+                    await self.store.open()
+                    self.opened = True
+                await self.store.append(batch)
         except Exception as error:
             # Rows of durable runs are never given up: a later answer would call them safe.
             self.owed = durable(events, self.owed)
@@ -210,6 +215,20 @@ class BackOffice:
         """Tell who asked that what they told before is safe, or what went wrong."""
         for answer in answers:
             answer(self.problem)
+
+    @contextmanager
+    def still(self) -> Generator[None]:
+        """
+        Keep the store at rest meanwhile, for CLOSE_WITHIN seconds at most to come to it.
+
+        A fork amid its work would copy SQLite's own locks as held, and the child could never use SQLite.
+        """
+        rests = self.busy.acquire(timeout=CLOSE_WITHIN)
+        try:
+            yield
+        finally:
+            if rests:
+                self.busy.release()
 
     def close(self) -> None:
         """Commit what is left and end the thread; waits CLOSE_WITHIN seconds at most. At exit; harmless twice."""

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from headrace._engine.context import current_run
@@ -140,6 +141,22 @@ def open_observer() -> Observer | None:
     return provider.observer(wall.read, export=asked)
 
 
+_forks: Final[list[ExitStack]] = []
+
+
+def _before_fork() -> None:
+    """Have the back office's store at rest."""
+    stack = ExitStack()
+    if _current is not None:
+        stack.enter_context(_current.office.still())
+    _forks.append(stack)
+
+
+def _in_parent() -> None:
+    """Let the store go on."""
+    _forks.pop().close()
+
+
 def _in_child() -> None:
     """
     Furnish a forked child's runtime anew: its parent's back office, and its connection, did not come along.
@@ -149,6 +166,7 @@ def _in_child() -> None:
     """
     global _guard
     _guard = threading.Lock()
+    _in_parent()
     if _current is not None:
         inherited: list[Run] = []
         run = current_run.get()
@@ -165,7 +183,7 @@ def _in_child() -> None:
 _left_behind: Final[list[Store]] = []
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 thread_host: Final = ThreadHost(desk)
 _loop_hosts: Final[list[Host]] = []
