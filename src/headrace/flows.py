@@ -16,10 +16,11 @@ __all__ = ["Flow", "FlowOptions", "flow"]
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Flow(Decorated, Generic[P, R]):
+class Flow(Decorated, Generic[P, R_co]):
     """
     A function whose calls are flow runs. Made by `@flow`.
 
@@ -28,7 +29,7 @@ class Flow(Decorated, Generic[P, R]):
     """
 
     kind = "flow"
-    fn: Callable[P, R]
+    fn: Callable[P, R_co]
 
     @overload
     def __call__(
@@ -41,11 +42,15 @@ class Flow(Decorated, Generic[P, R]):
     @overload
     def __call__(
         self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State[R]: ...
+    ) -> State[R_co]: ...
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> R_co: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """
@@ -77,17 +82,19 @@ class Flow(Decorated, Generic[P, R]):
             raise
 
     @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Flow[P, R]: ...
+    def __get__(self, instance: None, owner: type | None = None) -> Flow[P, R_co]: ...
     @overload
-    def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
+    def __get__(
+        self: Flow[Concatenate[Any, Q], R_co], instance: object, owner: type | None = None
+    ) -> Flow[Q, R_co]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Give the flow bound to *instance*, as methods are."""
         return self.bound_to(instance, owner)
 
-    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R_co]:
         """Give a copy with other options; those not named stay, None goes back to the default."""
-        changed: Flow[P, R] = self.with_given(options)
+        changed: Flow[P, R_co] = self.with_given(options)
         return changed
 
     def on_running(self, hook: H) -> H:

@@ -17,10 +17,11 @@ __all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Task(Decorated, Generic[P, R]):
+class Task(Decorated, Generic[P, R_co]):
     """
     A function whose calls are task runs. Made by `@task`.
 
@@ -29,7 +30,7 @@ class Task(Decorated, Generic[P, R]):
     """
 
     kind = "task"
-    fn: Callable[P, R]
+    fn: Callable[P, R_co]
 
     @overload
     def __call__(
@@ -42,11 +43,15 @@ class Task(Decorated, Generic[P, R]):
     @overload
     def __call__(
         self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State[R]: ...
+    ) -> State[R_co]: ...
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any], return_state: Literal[False] = ..., **kwargs: Any) -> R: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> R_co: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """
@@ -76,17 +81,19 @@ class Task(Decorated, Generic[P, R]):
             raise
 
     @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Task[P, R]: ...
+    def __get__(self, instance: None, owner: type | None = None) -> Task[P, R_co]: ...
     @overload
-    def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Task[Q, R]: ...
+    def __get__(
+        self: Task[Concatenate[Any, Q], R_co], instance: object, owner: type | None = None
+    ) -> Task[Q, R_co]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Give the task bound to *instance*, as methods are."""
         return self.bound_to(instance, owner)
 
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R_co]:
         """Give a copy with other options; those not named stay, None goes back to the default."""
-        changed: Task[P, R] = self.with_given(options)
+        changed: Task[P, R_co] = self.with_given(options)
         return changed
 
     @property
