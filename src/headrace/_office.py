@@ -22,7 +22,7 @@ from headrace._engine.fold import fold
 from headrace._engine.journal import Answer, Event, Journal
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
-from headrace._model.events import ASK, LOG
+from headrace._model.events import ASK, ENDED, LOG
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
 
@@ -152,16 +152,19 @@ class BackOffice:
         events = self.journal.take(BATCH)
         if not events:
             return False
+        # A durable run that was under way when the store failed stops, even if what it is owed can be written now: with
+        # a file that vanished, for one, its past is gone.
+        stopping = self.problem if any(under_way(run) for run in self.owed) else None
         try:
             batch, ended, began, answers = fold(events, self.owed)
         except Exception as error:
             # A bug of ours in one event must not end the thread on which all runs wait.
             self.failed(error, len(events))
-            self.reply([said for _, stamp, _, said in events if stamp is ASK])
+            self.reply([said for _, stamp, _, said in events if stamp is ASK], error)
             return True
         await self.commit(batch, events)
         self.tell_observer(ended, began)
-        self.reply(answers)
+        self.reply(answers, self.problem or stopping)
         return True
 
     async def commit(self, batch: Batch, events: Sequence[Event]) -> None:
@@ -211,10 +214,10 @@ class BackOffice:
         except Exception:
             log.exception("Making spans failed; runs go on, their spans are missing")
 
-    def reply(self, answers: Sequence[Answer]) -> None:
+    def reply(self, answers: Sequence[Answer], problem: Exception | None) -> None:
         """Tell who asked that what they told before is safe, or what went wrong."""
         for answer in answers:
-            answer(self.problem)
+            answer(problem)
 
     @contextmanager
     def still(self) -> Generator[None]:
@@ -251,6 +254,11 @@ def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
     """Give the durable runs that *events* tell of, and those of *owed*, each once."""
     told = [run for run, stamp, _, _ in events if stamp is not ASK and stamp is not LOG]
     return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
+
+
+def under_way(run: Run) -> bool:
+    """Tell whether *run*, as far as it was told of, has not ended."""
+    return not run.transitions or run.transitions[-1][0][0] not in ENDED
 
 
 def finish_with_process(close: Callable[[], None]) -> None:

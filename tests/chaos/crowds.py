@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias, cast
 
 from headrace import flow, get_run_logger, task
 from headrace.context import get_task_run
+
+Level: TypeAlias = Literal["batched", "strict"]
 
 
 @task
@@ -86,7 +89,7 @@ def chain(path: str, durability: str) -> None:
     """Run task after task, each of which notes the one before, for ever."""
     ledger = Ledger(path)
 
-    @flow(name="chain", durability=durability)  # type: ignore[call-overload, untyped-decorator, unused-ignore]  # pyright: ignore
+    @flow(name="chain", durability=cast(Level, durability))
     def chained() -> None:
         last = ""
         while True:
@@ -104,7 +107,7 @@ def fan(path: str, durability: str) -> None:
         while True:
             last = await anoted(ledger, last)
 
-    @flow(name="fan", durability=durability)  # type: ignore[call-overload, untyped-decorator, unused-ignore]  # pyright: ignore
+    @flow(name="fan", durability=cast(Level, durability))
     async def fanned() -> None:
         await asyncio.gather(*(one() for _ in range(8)))
 

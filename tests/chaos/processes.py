@@ -37,11 +37,14 @@ class Ended:
 class Child:
     """A process at work. Its output goes to files, so that no full pipe ever stops it."""
 
-    def __init__(self, module: str, program: str, *args: object, home: Path, **environment: str) -> None:
-        home.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, module: str, program: str, *args: object, home: Path, outputs: Path | None = None, **environment: str
+    ) -> None:
+        folder = outputs or home.parent
+        folder.mkdir(parents=True, exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
         Child.count += 1
-        self.outputs = [home.parent / f"{Child.count}.{kind}" for kind in ("out", "err")]
+        self.outputs = [folder / f"{Child.count}.{kind}" for kind in ("out", "err")]
         with open(self.outputs[0], "wb") as out, open(self.outputs[1], "wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, program, *map(str, args)],

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of flows: the file stays whole, and of a durable flow no task run is lost that was gone past."""
+"""kill -9 amid flows: the file stays whole, and of a durable flow no task run is lost whose caller went on."""
 
 from __future__ import annotations
 

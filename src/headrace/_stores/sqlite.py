@@ -160,6 +160,8 @@ class SQLiteStore:
                 f"another process has held it for more than {waited:g} s",
                 "End that process or its transaction, or set HEADRACE_DATABASE_URL to another database.",
             )
+        if isinstance(error, FileExistsError):
+            return StoreUnavailable(self.where, f"{self.path.parent} is a file, not a folder")
         return StoreUnavailable(self.where, said(error))
 
     def found(self) -> tuple[int, int] | None:
