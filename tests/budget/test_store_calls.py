@@ -1,0 +1,138 @@
+"""What a run asks of the store: how many commits, of how many statements, and that it never reads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from headrace import _runtime, flow, task
+from headrace._ports import Batch
+from headrace._stores.sqlite import SQLiteStore
+from headrace.settings import Settings
+
+TASKS = 500
+
+
+class CountingStore(SQLiteStore):
+    """A store that notes its batches and the statements that SQLite was given."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.batches: list[Batch] = []
+        self.statements: list[str] = []
+        self.threads: set[str] = set()
+
+    async def open(self) -> None:
+        await super().open()
+        assert self.writer is not None
+        self.writer.set_trace_callback(self.statements.append)
+
+    async def append(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self.threads.add(threading.current_thread().name)
+        await super().append(batch)
+
+    def verbs(self) -> list[str]:
+        """The first word of each statement."""
+        return [statement.split()[0].upper() for statement in self.statements]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CountingStore]:
+    """Record this test's runs in a counting store."""
+    store = CountingStore(tmp_path / "counted.db")
+    runtime = _runtime.Runtime(attrs.evolve(Settings.read(), database_url="sqlite:///counted.db"), store)
+    before = _runtime.replace(runtime)
+    yield store
+    _runtime.replace(before)
+    runtime.close()
+
+
+@task
+def step(x: int) -> int:
+    return x
+
+
+def pipeline(tasks: int) -> int:
+    return sum(step(x) for x in range(tasks))
+
+
+def test_a_flow_of_one_task_is_at_most_three_commits(store: CountingStore) -> None:
+    run = flow(pipeline)
+    run(1)
+    store.batches.clear()
+    store.statements.clear()
+
+    run(1)
+
+    assert 1 <= len(store.batches) <= 3
+    assert store.verbs().count("COMMIT") == len(store.batches)
+
+
+def test_a_commit_is_at_most_four_statements_however_much_it_holds(store: CountingStore) -> None:
+    flow(pipeline)(TASKS)
+
+    rest = [verb for verb in store.verbs() if verb not in {"BEGIN", "COMMIT", "PRAGMA"}]
+    assert len(rest) <= 4 * len(store.batches)
+    assert sum(len(batch) for batch in store.batches) >= TASKS
+    assert len(rest) < TASKS / 2
+
+
+def test_a_run_never_reads(store: CountingStore) -> None:
+    flow(pipeline)(TASKS)
+
+    assert "SELECT" not in store.verbs()
+
+
+def test_the_store_is_called_on_one_thread_only(store: CountingStore) -> None:
+    threads = [threading.Thread(target=flow(pipeline), args=(20,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert store.threads == {"headrace back office"}
+
+
+def test_a_flow_that_is_off_asks_nothing(store: CountingStore) -> None:
+    flow(durability="off")(pipeline)(TASKS)
+
+    assert store.batches == []
+
+
+def test_a_durable_flow_commits_each_task_before_the_next_begins(store: CountingStore) -> None:
+    seen: list[int] = []
+
+    def watched(tasks: int) -> None:
+        for x in range(tasks):
+            step(x)
+            seen.append(sum(len(batch.task_runs) for batch in store.batches))
+
+    flow(durable=True)(watched)(10)
+
+    assert all(committed >= done for done, committed in enumerate(seen, start=1))
+    assert len(store.batches) <= 2 + 2 * 10
+
+
+def test_a_task_outside_flows_is_at_most_two_commits(store: CountingStore) -> None:
+    step(1)
+    store.batches.clear()
+
+    step(1)
+
+    assert 1 <= len(store.batches) <= 2
+
+
+def test_a_log_line_is_one_row_and_state_lines_are_none(store: CountingStore) -> None:
+    @flow(log_prints=True)
+    def talks() -> None:
+        print("hello")
+        step(1)
+
+    talks()
+
+    assert sum(len(batch.logs) for batch in store.batches) == 1
