@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,8 @@ from opentelemetry import trace as api
 
 import headrace
 from headrace import State, flow, task
+from headrace._engine.journal import Journal
+from headrace._hosts.loop import LoopHost
 from headrace._model import ids
 from headrace._model.records import FlowRun, TaskRun, nanoseconds
 from headrace.states import Completed, Failed
@@ -499,3 +502,33 @@ def test_every_transition_of_the_record_is_an_edge_or_an_event(app: Tracing, for
         assert [(name, at // 1_000) for name, at in shown] == [
             (name, nanoseconds(at) // 1_000) for _, name, at, _ in run.transitions
         ]
+
+
+def test_a_task_cancelled_while_it_waits_for_a_crowded_journal_has_completed(
+    app: Tracing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait comes after the task has completed; once it was recorded, and exported, as completed and cancelled."""
+    monkeypatch.setattr(Journal, "crowded", True)
+
+    settled = LoopHost.settled
+    times: list[int] = []
+
+    async def cancelled_once(host: LoopHost, journal: Journal) -> Exception | None:
+        times.append(1)
+        if len(times) == 1:
+            raise asyncio.CancelledError
+        return await settled(host, journal)
+
+    monkeypatch.setattr(LoopHost, "settled", cancelled_once)
+
+    @task
+    async def step() -> None: ...
+
+    @flow
+    async def work() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await step()
+
+    headrace.run(work())
+
+    assert [name for name, _, _ in app.spans().one("step").events] == ["Completed"]

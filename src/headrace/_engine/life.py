@@ -78,8 +78,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if quiet_end(logging.INFO):
                 lines.completed(run)
             if may_strain and scope.journal.crowded:
-                run.ended = True  # whoever cancels this wait does not cancel a run that has completed
-                await host.settled(scope.journal)
+                await relief(run, host)
             return value
         except Exception as raised:
             if run.ended:
@@ -113,6 +112,12 @@ async def ready(run: Run, host: Host) -> None:
         problem = await host.settled(run.scope.journal)
         if problem is not None:
             raise problem
+
+
+async def relief(run: Run, host: Host) -> None:
+    """Wait until the journal is less crowded. Who cancels this wait does not cancel *run*: it has completed."""
+    run.ended = True
+    await host.settled(run.scope.journal)
 
 
 async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
