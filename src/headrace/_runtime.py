@@ -120,11 +120,13 @@ def open_store(settings: Settings) -> Store:
 
 
 def shown(url: str) -> str:
-    """Give *url* without the password in it."""
-    scheme, mark, rest = url.partition("://")
+    """Give *url* without the password in it, which may also stand in its query."""
+    address, question, query = url.partition("?")
+    before, mark, rest = address.rpartition("://")
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
-    return f"{scheme}{mark}{user}{colon}{'***' if colon else ''}{at}{place}"
+    hidden = "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&")) if question else ""
+    return f"{before}{mark}{user}{colon}{'***' if colon else ''}{at}{place}{question}{hidden}"
 
 
 def open_observer() -> Observer | None:

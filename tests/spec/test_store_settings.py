@@ -1,0 +1,192 @@
+"""Settings of the record: what the environment may say, what is refused and how, what the files look like."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from headrace import _runtime, flow
+from headrace._engine.life import drive
+from headrace._ports import Batch
+from headrace._stores.memory import MemoryStore
+from headrace._stores.sqlite import SQLiteStore
+from headrace.errors import SettingError
+from headrace.settings import Settings
+
+
+def read(**given: str) -> Settings:
+    """Read settings from an environment of these variables alone."""
+    return Settings.read(given)
+
+
+def place(environment: Mapping[str, str]) -> str:
+    """Give where the store of an environment lies."""
+    return _runtime.open_store(Settings.read(environment)).where
+
+
+def test_without_settings_the_database_lies_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert place({}) == str(tmp_path / ".headrace" / "headrace.db")
+    assert place({"HEADRACE_HOME": "", "HEADRACE_DATABASE_URL": ""}) == str(tmp_path / ".headrace" / "headrace.db")
+    assert place({"HEADRACE_HOME": "~/elsewhere"}) == str(tmp_path / "elsewhere" / "headrace.db")
+
+
+@pytest.mark.parametrize("name", ["with space", "100%41", "a#b", "what?", "ünï", "a@b:c"])
+def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
+    assert place({"HEADRACE_HOME": str(tmp_path / name)}) == str(tmp_path / name / "headrace.db")
+
+
+def test_a_relative_home_is_one_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert place({"HEADRACE_HOME": "here"}) == str(tmp_path / "here" / "headrace.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///runs.db", "{here}/runs.db"),
+        ("sqlite:///below/runs.db", "{here}/below/runs.db"),
+        ("sqlite:////var/runs.db", "/var/runs.db"),
+        ("sqlite:///~/runs.db", "{home}/runs.db"),
+        ("sqlite:////with%20space/a%3Fb.db", "/with space/a?b.db"),
+    ],
+)
+def test_three_slashes_begin_a_relative_path_and_four_an_absolute_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    assert place({"HEADRACE_DATABASE_URL": url}) == path.format(here=tmp_path, home=tmp_path / "home")
+
+
+def test_a_relative_database_stays_where_it_was_when_a_flow_changes_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = _runtime.open_store(read(HEADRACE_DATABASE_URL="sqlite:///runs.db"))
+    drive(store.open())
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    drive(store.append(Batch(logs=[("id", 1, 20, "l", "m")])))
+    drive(store.close())
+
+    assert (tmp_path / "runs.db").exists()
+    assert not (tmp_path / "below" / "runs.db").exists()
+
+
+@pytest.mark.parametrize("url", ["memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"])
+def test_the_words_for_memory_keep_the_record_in_memory(url: str) -> None:
+    assert isinstance(_runtime.open_store(read(HEADRACE_DATABASE_URL=url)), MemoryStore)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://localhost/runs", "/var/runs.db", "sqlite:runs.db", "sqlite://host/runs.db", "sqlite:///", "runs",
+     "sqlite:///runs.db?mode=***"],
+)  # fmt: skip
+def test_a_database_url_of_another_kind_is_refused_with_the_kinds_there_are(url: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        place({"HEADRACE_DATABASE_URL": url})
+
+    assert str(caught.value) == (
+        f"HEADRACE_DATABASE_URL is {url!r}; it must be sqlite:///PATH (sqlite:////absolute/path) or memory:. "
+        "Change or unset it."
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cret@host/runs",
+        "postgresql://ann:s3cret@host:5432/runs",
+        "postgresql://ann:p@s3cret@host/runs",
+        "postgresql://ann:s3/cret@host/runs",
+        "postgresql://:s3cret@host",
+        "mysql+driver://ann:s3cret@[::1]/runs",
+        "postgresql://host/runs?user=ann&password=s3cret",
+        "postgresql://[broken:s3cret@host",
+        "ann:s3cret@host/runs",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        place({"HEADRACE_DATABASE_URL": url})
+
+    assert "s3cret" not in str(caught.value)
+    assert "s3" not in str(caught.value)
+    assert "HEADRACE_DATABASE_URL is '" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("HEADRACE_LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR, CRITICAL, OFF"),
+        ("HEADRACE_SQLITE_SYNCHRONOUS", "OFF, NORMAL, FULL, EXTRA"),
+        ("HEADRACE_DURABILITY", "OFF, BATCHED, STRICT"),
+    ],
+)
+@pytest.mark.parametrize("value", ["LOUD", "0", "normal;", " "])
+def test_a_word_that_is_not_known_is_refused_with_those_that_are(name: str, known: str, value: str) -> None:
+    with pytest.raises(SettingError, match="Change or unset it") as caught:
+        Settings.read({name: value})
+
+    assert str(caught.value) == f"{name} is {value!r}; it must be one of {known}. Change or unset it."
+
+
+def test_words_are_known_in_any_case_and_empty_ones_are_unset() -> None:
+    settings = read(HEADRACE_LOG_LEVEL="debug", HEADRACE_SQLITE_SYNCHRONOUS="Extra", HEADRACE_DURABILITY="Strict")
+    unset = read(HEADRACE_LOG_LEVEL="", HEADRACE_SQLITE_SYNCHRONOUS="", HEADRACE_DURABILITY="")
+
+    assert (settings.log_level, settings.sqlite_synchronous, settings.durability) == ("DEBUG", "EXTRA", "strict")
+    assert (unset.log_level, unset.sqlite_synchronous, unset.durability) == ("INFO", None, "batched")
+
+
+def test_a_setting_that_is_refused_stops_the_first_flow_before_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    body = flow(lambda: ran.append(1), name="never")
+    before = _runtime.replace(None)
+    monkeypatch.setenv("HEADRACE_DURABILITY", "perhaps")
+    try:
+        with pytest.raises(SettingError, match="HEADRACE_DURABILITY is 'perhaps'"):
+            body()
+    finally:
+        _runtime.replace(before)
+
+    assert ran == []
+
+
+def test_the_home_and_the_database_are_their_owners_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    store = _runtime.open_store(read(HEADRACE_HOME=str(home)))
+    drive(store.open())
+
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    for file in home.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert {file.name for file in home.iterdir()} >= {"headrace.db", "headrace.db-wal"}
+    drive(store.close())
+
+
+@pytest.mark.parametrize(
+    ("setting", "plain", "strict"),
+    [(None, 1, 2), ("OFF", 0, 0), ("NORMAL", 1, 1), ("FULL", 2, 2), ("EXTRA", 3, 3)],
+)
+def test_sqlite_waits_for_the_disk_as_set_and_for_durable_flows_by_default(
+    tmp_path: Path, setting: str | None, plain: int, strict: int
+) -> None:
+    store = SQLiteStore(tmp_path / "runs.db", setting)
+    drive(store.open())
+    seen: list[int] = []
+    for durable in (False, True, False):
+        drive(store.append(Batch(logs=[("id", 1, 20, "l", "m")], strict=durable)))
+        assert store.writer is not None
+        seen += store.writer.execute("PRAGMA synchronous").fetchone()
+    drive(store.close())
+
+    assert seen == [plain, strict, plain]
