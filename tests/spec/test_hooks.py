@@ -13,6 +13,7 @@ import headrace
 from headrace import State, flow, task
 from headrace.errors import OptionTypeError
 from headrace.states import Cancelled, Crashed, Failed
+from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record, call
 
 Lines = Callable[[], list[str]]
@@ -349,18 +350,18 @@ def test_cancellation_hooks_may_wait_though_their_run_is_cancelled() -> None:
     heard: list[str] = []
 
     async def tidy(_flow: Any, _run: Any, state: State[Any]) -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(5)
         heard.append(state.name)
 
     @flow(on_cancellation=[tidy])
     async def inner() -> None:
-        await asyncio.sleep(10)
+        await asyncio.sleep(3_600)
 
-    @flow(timeout_seconds=0.005)
+    @flow(timeout_seconds=60)
     async def outer() -> None:
         await inner()
 
-    with pytest.raises(TimeoutError):
+    with virtual_time(), pytest.raises(TimeoutError):
         headrace.run(outer())
 
     assert heard == ["Cancelled"]

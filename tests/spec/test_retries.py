@@ -17,6 +17,7 @@ from headrace._model.policy import RetryPolicy, spread
 from headrace.errors import OptionError, OptionTypeError, ParameterBindError
 from headrace.states import Cancelled, Completed, Failed
 from headrace.tasks import exponential_backoff
+from headrace.testing import virtual_time
 from tests.spec.forms import Body, Form, Record, call
 
 Lines = Callable[[], list[str]]
@@ -81,14 +82,15 @@ def test_without_retries_a_body_runs_once(form: Form, kind: str, options: dict[s
 def test_a_delay_is_a_state_of_its_own(form: Form, kind: str, record: Record) -> None:
     body, _ = failing(1)
 
-    form.run(form.decorate(kind, retries=1, retry_delay_seconds=0.002)(body))
+    with virtual_time():
+        form.run(form.decorate(kind, retries=1, retry_delay_seconds=3_600)(body))
 
     (run,) = record.flow_runs() or record.task_runs()
     assert record.path(run) == ["Running", "AwaitingRetry", "Retrying", "Completed"]
     waiting, retrying = run.transitions[1], run.transitions[2]
     assert waiting[0] == "SCHEDULED"
     assert "Attempt 1 of 2 failed: ConnectionError('no 1')" in str(waiting[3])
-    assert (retrying[2] - waiting[2]) >= timedelta(seconds=0.002)
+    assert (retrying[2] - waiting[2]) >= timedelta(hours=1)
 
 
 def test_each_retry_is_one_line_with_attempt_delay_and_reason(
@@ -96,11 +98,12 @@ def test_each_retry_is_one_line_with_attempt_delay_and_reason(
 ) -> None:
     body, _ = failing(2)
 
-    form.run(form.decorate(kind, name="flaky", retries=2, retry_delay_seconds=[0.001, 0])(body))
+    with virtual_time():
+        form.run(form.decorate(kind, name="flaky", retries=2, retry_delay_seconds=[timedelta(minutes=1), 0])(body))
 
     lines = [line.partition(" - ")[2] for line in said() if line.startswith("WARNING")]
     assert lines == [
-        "Attempt 1 of 3 failed: ConnectionError('no 1'); retrying in 0.001 s",
+        "Attempt 1 of 3 failed: ConnectionError('no 1'); retrying in 60 s",
         "Attempt 2 of 3 failed: ConnectionError('no 2'); retrying at once",
     ]
 

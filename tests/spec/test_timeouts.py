@@ -15,6 +15,7 @@ import headrace
 from headrace import flow, task
 from headrace.context import get_flow_run
 from headrace.errors import FlowRunTimeoutError, OptionError, OptionTypeError, TaskRunTimeoutError
+from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record, call
 
 Lines = Callable[[], list[str]]
@@ -211,11 +212,11 @@ def test_the_inner_of_two_timeouts_fires_first(form: Form, record: Record) -> No
 def test_a_flows_timeout_ends_the_task_that_is_at_work(record: Record) -> None:
     slow = Slow("task", "async", timeout_seconds=None)
 
-    @flow(timeout_seconds=SHORT)
+    @flow(timeout_seconds=5)
     async def pipeline() -> None:
         await slow.call()
 
-    with pytest.raises(FlowRunTimeoutError):
+    with virtual_time(), pytest.raises(FlowRunTimeoutError):
         headrace.run(pipeline())
 
     assert slow.story == ["cancelled"]
@@ -229,14 +230,14 @@ def test_after_an_async_flows_timeout_no_task_starts(record: Record) -> None:
     @task
     async def step(turn: int) -> None:
         started.append(turn)
-        await asyncio.sleep(10 if turn else 0)
+        await asyncio.sleep(3_600 if turn else 1)
 
-    @flow(timeout_seconds=SHORT)
+    @flow(timeout_seconds=60)
     async def pipeline() -> None:
         for turn in range(5):
             await step(turn)
 
-    with pytest.raises(FlowRunTimeoutError):
+    with virtual_time(), pytest.raises(FlowRunTimeoutError, match="timeout of 60 s"):
         headrace.run(pipeline())
 
     assert started == [0, 1]
@@ -290,7 +291,7 @@ def test_a_callable_object_is_told_rightly_what_becomes_of_it() -> None:
 def test_a_generator_has_the_time_for_the_whole_of_its_work(record: Record) -> None:
     let_go = threading.Event()
 
-    @task(timeout_seconds=0.05)
+    @task(timeout_seconds=0.1)
     def items() -> Iterator[int]:
         yield 1
         let_go.wait(10)
@@ -299,7 +300,7 @@ def test_a_generator_has_the_time_for_the_whole_of_its_work(record: Record) -> N
     taken: list[int] = []
     stream = items()
     taken.append(next(stream))
-    with pytest.raises(TaskRunTimeoutError, match=r"timeout of 0\.05 s"):
+    with pytest.raises(TaskRunTimeoutError, match=r"timeout of 0\.1 s"):
         next(stream)
 
     let_go.set()
@@ -310,11 +311,11 @@ def test_a_generator_has_the_time_for_the_whole_of_its_work(record: Record) -> N
 def test_an_async_generator_is_cancelled_at_its_timeout(record: Record) -> None:
     story: list[str] = []
 
-    @task(timeout_seconds=0.02)
+    @task(timeout_seconds=60)
     async def items() -> AsyncIterator[int]:
         yield 1
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(3_600)
         except asyncio.CancelledError:
             story.append("cancelled")
             raise
@@ -323,7 +324,7 @@ def test_an_async_generator_is_cancelled_at_its_timeout(record: Record) -> None:
         async for item in items():
             story.append(f"took {item}")
 
-    with pytest.raises(TaskRunTimeoutError, match="its body was cancelled"):
+    with virtual_time(), pytest.raises(TaskRunTimeoutError, match="its body was cancelled"):
         asyncio.run(consume())
 
     assert story == ["took 1", "cancelled"]
@@ -331,17 +332,39 @@ def test_an_async_generator_is_cancelled_at_its_timeout(record: Record) -> None:
 
 
 def test_the_consumers_own_time_does_not_count(record: Record) -> None:
-    @task(timeout_seconds=0.02)
-    def items() -> Iterator[int]:
-        yield 1
-        yield 2
+    @task(timeout_seconds=60)
+    async def items() -> AsyncIterator[int]:
+        for item in range(3):
+            await asyncio.sleep(10)
+            yield item
+
+    async def consume() -> list[int]:
+        taken: list[int] = []
+        async for item in items():
+            await asyncio.sleep(3_600)
+            taken.append(item)
+        return taken
+
+    with virtual_time():
+        assert asyncio.run(consume()) == [0, 1, 2]
+
+
+def test_the_time_between_its_items_adds_up(record: Record) -> None:
+    @task(timeout_seconds=60)
+    async def items() -> AsyncIterator[int]:
+        for item in range(9):
+            await asyncio.sleep(25)
+            yield item
 
     taken: list[int] = []
-    for item in items():
-        time.sleep(0.015)
-        taken.append(item)
 
-    assert taken == [1, 2]
+    async def consume() -> None:
+        async for item in items():
+            taken.append(item)
+
+    with virtual_time(), pytest.raises(TaskRunTimeoutError, match="timeout of 60 s"):
+        asyncio.run(consume())
+    assert taken == [0, 1]
 
 
 @pytest.mark.parametrize(
