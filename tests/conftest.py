@@ -34,11 +34,13 @@ def anyio_backend() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a skipped test that is marked `required`, where CI=true: what CI did not run, nobody ran."""
+    """Fail a skipped test that is marked `required`, where CI=true: what CI did not run, nobody ran; keep reports sound."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("required"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} is required, but was skipped: {reason(report.longrepr)}"
+    # What tests say may hold signs that cannot be encoded, and xdist's workers could not hand such a report on.
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
 
 
