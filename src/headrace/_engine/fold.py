@@ -41,7 +41,7 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list
         else:
             transitions.append((stamp, at, said))
             changed[run] = None
-        if stamp[0] in ENDED:
+        if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
     for run in changed:
         if run.scope.level == "off" or run in run.scope.journal.inherited:
@@ -65,7 +65,7 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     stamp, at, said = transitions[-1]
     scope = run.scope
     kind, state_name = stamp
-    finished = stamp is COMPLETED or kind in ENDED
+    finished = stamp is COMPLETED or kind in ENDED or stamp is run.last
     head = (
         f"{scope.prefix}{run.number:012x}",
         scope.flow_run_id,
@@ -97,7 +97,8 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
 def flow_row(run: Run) -> tuple[Any, ...]:
     """Give the row of a flow run as it now stands."""
     transitions = run.transitions or []
-    (kind, state_name), at, said = transitions[-1]
+    stamp, at, said = transitions[-1]
+    kind, state_name = stamp
     started = next((moment for stamp, moment, _ in transitions if stamp is RUNNING), transitions[0][1])
     trace = run.scope.trace
     return (
@@ -110,7 +111,7 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         clipped(said),
         transitions[0][1],
         started,
-        at if kind in ENDED else None,
+        at if kind in ENDED or stamp is run.last else None,
         run.attempt,
         sorted(run.tags) or None,
         run.parameters,

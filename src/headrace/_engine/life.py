@@ -57,7 +57,11 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     async def live(
         args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, return_state: bool = False
     ) -> Any:
-        run = begin(spec, host)
+        try:
+            run = begin(spec, host)
+        except Exception as refused:
+            refused.__traceback__ = None  # a setting that cannot be: the sentence says all, our frames nothing
+            raise
         scope = run.scope
         tell = scope.tell
         trace = scope.trace
@@ -82,6 +86,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             return value
         except Exception as raised:
             if run.ended:
+                raised.__traceback__ = own_frames(raised)
                 raise
             error = explained(spec, raised, args, kwargs)
             state = await fail(run, host, error)
@@ -185,7 +190,10 @@ async def finish(run: Run, host: Host, state: State[Any], return_state: bool) ->
         run.span.close()
     scope = run.scope
     at = host.clock.now()
-    scope.tell((run, (state.type.value, state.name), at, state.message))
+    stamp = (state.type.value, state.name)
+    if not state.is_final():
+        run.last = stamp
+    scope.tell((run, stamp, at, state.message))
     run.ended = True
     ended = run.stamped(state, at)
     await run_hooks(run, host, ended)

@@ -14,7 +14,7 @@ import attrs
 
 from headrace._engine.journal import Journal
 from headrace._engine.spec import Spec
-from headrace._model.events import Transition
+from headrace._model.events import Stamp, Transition
 from headrace._model.ids import FIRST
 from headrace._model.naming import slug
 from headrace._model.records import FlowRun, TaskRun, moment, task_run_name
@@ -57,6 +57,8 @@ class Run:
     transitions: list[Transition] | None = None
     settles = False
     ended = False
+    # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
+    last: Stamp | None = None
     flow_attempt = 1
 
     def __init__(self, spec: Spec, scope: Scope, parent: Run | None, number: int, tags: frozenset[str]) -> None:

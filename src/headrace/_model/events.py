@@ -32,7 +32,7 @@ def history(transitions: Sequence[Transition]) -> list[list[Any]] | None:
 
     That is so for a run that started and, perhaps, ended: its states follow from start, end and final state.
     """
-    if len(transitions) < 2 or (len(transitions) == 2 and transitions[0][0] is RUNNING):
+    if len(transitions) <= 2 and transitions[0][0] is RUNNING:
         return None
     return [[kind, name, at, clipped(said)] for (kind, name), at, said in transitions]
 

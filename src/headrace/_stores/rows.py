@@ -95,7 +95,7 @@ def transitions(
     if history:
         return tuple((kind, name, moment(at), said) for kind, name, at, said in history)
     known: list[tuple[str, str, Any, str | None]] = []
-    if start is not None and not (end is not None and end == start and stamp[0] not in {"COMPLETED"}):
+    if start is not None:
         known.append(("RUNNING", "Running", moment(start), None))
     if end is not None:
         known.append((*stamp, moment(end), message))
