@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ import headrace
 from headrace import flow
 from headrace._stores.sqlite import as_json
 from tests.spec.forms import Form, Record
-
-Lines = Callable[[], list[str]]
 
 
 class Shy:
@@ -125,7 +123,12 @@ def test_a_result_that_cannot_be_serialised_is_nobodys_business(form: Form, reco
     assert record.flow_run().state.name == "Completed"
 
 
-def test_a_log_message_that_cannot_be_encoded_is_escaped(form: Form, record: Record, said: Lines) -> None:
+def test_a_log_message_that_cannot_be_encoded_is_escaped(
+    form: Form, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps what a logger passes on, and cannot hand it from one process of its own to another.
+    monkeypatch.setattr(logging.getLogger("headrace"), "propagate", False)
+
     @form.flow(log_prints=True)
     async def logs() -> None:
         headrace.get_run_logger().info("lone \ud800 surrogate")

@@ -15,11 +15,9 @@ FAILED = ("FAILED", "Failed")
 @pytest.mark.parametrize(
     "transitions",
     [
-        [],
         [(RUNNING, 1, None)],
         [(RUNNING, 1, None), (COMPLETED, 2, None)],
         [(RUNNING, 1, None), (FAILED, 2, "why")],
-        [(FAILED, 2, "never began")],
     ],
 )
 def test_a_short_life_is_told_by_its_row_alone(transitions: list[Transition]) -> None:
