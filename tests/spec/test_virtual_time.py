@@ -283,12 +283,19 @@ def test_everything_is_put_back_however_the_block_ends() -> None:
 
 def test_ctrl_c_in_a_wait_that_reality_holds_is_obeyed_at_once(clock: VirtualTime, harness: Harness) -> None:
     """A signal in the middle of a wait ends the wait, and the clock forgets the thread."""
-    stopper = threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,))
     release = threading.Event()
-    worker = threading.Thread(target=release.wait, args=(30,))  # at work as far as anyone can tell
+    waiting = clock._clock.waiting
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        while main not in waiting:
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+        release.wait(30)  # at work as far as anyone can tell
+
+    worker = threading.Thread(target=interrupt)
     worker.start()
     try:
-        stopper.start()
         with pytest.raises(KeyboardInterrupt):
             flow(retries=1, retry_delay_seconds=HOUR)(Failing(1))()
     finally:

@@ -22,7 +22,7 @@ from headrace.testing.threads import Census, Grade
 log: Final = logging.getLogger("headrace.testing")
 
 FIRST_NAP, LONGEST_NAP = 0.0002, 0.01
-CONVINCED_AFTER: Final = 0.02  # what a thread with work in hand may need to show itself, on a busy machine
+CONVINCED_AFTER: Final = 0.01  # what a thread with work in hand may need to show itself, on a busy machine
 STILL_AFTER: Final = 5.0
 
 

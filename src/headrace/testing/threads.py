@@ -8,16 +8,22 @@ wake another since: there is nothing to lose a race against.
 
 from __future__ import annotations
 
+import dis
 import enum
-import linecache
+import functools
+import os
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Final
+from queue import SimpleQueue
+from types import CodeType, FrameType
+from typing import Any, Final, cast
 
 OFFICE: Final = "headrace back office"
 BODY: Final = "headrace "
+SAYS: Final = os.path.isdir("/proc/self/task")
+CALLS: Final = frozenset({"PRECALL", "CALL"})
+ATTRIBUTES: Final = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
 
 
 class Grade(enum.Enum):
@@ -98,7 +104,10 @@ class Census:
             wait = SELECTING.get(place(frame.f_back))
             if wait is not None:
                 return wait(self, thread, frame.f_back, present)
-        return Grade.PROBABLY_WAITS if expression(frame).endswith(".get()") else Grade.AT_WORK
+        queue = asked(frame)
+        # The queue is C: a thread that was handed something this very moment looks like one that waits.
+        waits = queue is not None and queue.empty() and not runs(thread)
+        return Grade.PROBABLY_WAITS if waits else Grade.AT_WORK
 
     def in_condition(self, thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
         """Judge a thread in Condition.wait, on which events, queues, futures and semaphores are built."""
@@ -116,10 +125,12 @@ class Census:
         return Grade.WAITS if above.f_locals["self"] in present else Grade.AT_WORK
 
     def in_pool(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
-        """Judge a thread pool's worker between two items: it waits unless one stands in its queue."""
-        queue = frame.f_locals.get("work_queue")
-        waiting = (item for item, where in self.items if where is queue)
-        taken = any(not item.running() and not item.done() for item in waiting)
+        """Judge a thread pool's worker between two items: it waits unless it has one to take or the pool closes."""
+        seen = frame.f_locals
+        queue, pool = seen.get("work_queue"), seen["executor_reference"]()
+        if queue is None or not queue.empty() or pool is None or pool._shutdown:
+            return Grade.AT_WORK
+        taken = any(where is queue and not item.running() and not item.done() for item, where in self.items)
         return Grade.AT_WORK if taken else Grade.WAITS
 
     def in_real_loop(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
@@ -159,17 +170,59 @@ def lingers(thread: threading.Thread) -> bool:
     return isinstance(thread, threading.Timer) or (thread.daemon and not thread.name.startswith(BODY))
 
 
-def expression(frame: FrameType) -> str:
+def asked(frame: FrameType) -> Any:
     """
-    Give the source of the expression that *frame* is at; "" where it cannot be read.
+    Give the SimpleQueue whose `get()` *frame* is in; None if it is in none.
 
-    A thread inside a queue's get that is written in C, aiosqlite's for one, shows nothing but this call.
+    It is written in C, so the thread of an aiosqlite connection, for one, shows no frame that says so.
     """
-    positions = list(frame.f_code.co_positions())
-    if not 0 <= frame.f_lasti // 2 < len(positions):
-        return ""
-    line, last, start, end = positions[frame.f_lasti // 2]
-    if line is None or line != last or start is None or end is None:
-        return ""
-    text = linecache.getline(frame.f_code.co_filename, line)
-    return text.encode()[start:end].decode(errors="replace")
+    names = gets(frame.f_code).get(frame.f_lasti)
+    if names is None:
+        return None
+    found: Any = frame.f_locals.get(names[0])
+    for name in names[1:]:
+        found = getattr(found, "__dict__", {}).get(name)  # no attribute that would run code
+    return cast("Any", found) if isinstance(found, SimpleQueue) else None
+
+
+def runs(thread: threading.Thread) -> bool:
+    """Tell whether the system has *thread* running, or ready and short of a processor; False where it does not say."""
+    if not SAYS:
+        return False
+    try:
+        file = os.open(f"/proc/self/task/{thread.native_id}/stat", os.O_RDONLY)
+        try:
+            return os.read(file, 400).rpartition(b") ")[2][:1] == b"R"
+        finally:
+            os.close(file)
+    except OSError:
+        return True  # it has ended meanwhile, so it was about to do something
+
+
+@functools.lru_cache(maxsize=1_000)
+def gets(code: CodeType) -> dict[int, tuple[str, ...]]:
+    """Find the calls `x.get()` and `x.y.get()` in *code*: where each instruction of the call stands, and the names."""
+    found: dict[int, tuple[str, ...]] = {}
+    before: list[dis.Instruction] = []
+    names: tuple[str, ...] = ()
+    for one in dis.get_instructions(code):
+        if one.opname in CALLS and one.arg == 0 and names:
+            found[one.offset] = names
+        elif one.opname in ATTRIBUTES and one.argval == "get":
+            names = chain(before)
+        elif one.opname not in CALLS:
+            names = ()
+        before.append(one)
+    return found
+
+
+def chain(before: list[dis.Instruction]) -> tuple[str, ...]:
+    """Give the names of the expression that ends in the last instruction: a local variable, and attributes of it."""
+    names: list[str] = []
+    for one in reversed(before):
+        names.insert(0, str(one.argval))
+        if one.opname.startswith("LOAD_FAST"):
+            return tuple(names)
+        if one.opname not in ATTRIBUTES:
+            break
+    return ()
