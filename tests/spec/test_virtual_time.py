@@ -238,26 +238,34 @@ def test_virtual_time_inside_virtual_time_is_refused(clock: VirtualTime) -> None
     clock.advance(1)  # the one outside goes on
 
 
-def test_a_loop_that_is_not_asyncios_own_is_refused(harness: Harness) -> None:
-    class Foreign(asyncio.AbstractEventLoop):
-        pass
+class Foreign(asyncio.AbstractEventLoop):
+    """A loop whose timers are its own affair, as uvloop's are."""
 
-    @flow
-    async def main() -> None:
-        pass
 
-    life = main()
+def on_a_foreign_loop(doing: Callable[[], object]) -> None:
+    """Do *doing* where a foreign loop runs."""
     asyncio._set_running_loop(Foreign())  # type: ignore[abstract]
     try:
-        with pytest.raises(VirtualTimeError, match=r"cannot move the timers of .*Foreign.*asyncio.SelectorEventLoop"):
-            virtual_time().__enter__()
+        doing()
     finally:
         asyncio._set_running_loop(None)
-    headrace.run(life)
+
+
+def test_a_loop_that_is_not_asyncios_own_is_refused(harness: Harness) -> None:
+    with pytest.raises(VirtualTimeError, match=r"cannot move the timers of .*Foreign.*asyncio.SelectorEventLoop"):
+        on_a_foreign_loop(virtual_time().__enter__)
 
     with virtual_time():  # nothing is left of the refused one
-        headrace.run(main())
-    assert len(harness.flow_runs("Completed")) == 2
+        headrace.run(flow(name="f")(asyncio.sleep)(HOUR))
+    assert len(harness.flow_runs("Completed")) == 1
+
+
+def test_a_run_on_a_loop_that_is_not_asyncios_own_fails_and_is_recorded(clock: VirtualTime, harness: Harness) -> None:
+    with pytest.raises(VirtualTimeError, match="cannot move the timers of"):
+        on_a_foreign_loop(flow(name="f")(lambda: None))
+
+    assert [run.state.name for run in harness.flow_runs()] == ["Failed"]
+    assert clock.elapsed == 0
 
 
 def test_everything_is_put_back_however_the_block_ends() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from headrace.testing.around import replace
 from headrace.testing.clock import VirtualClock, Waiting, nanos
-from headrace.testing.refusals import foreign_loop
+from headrace.testing.refusals import VirtualTimeError, foreign_loop
 from headrace.testing.threads import OFFICE
 
 NOTED: Final = 1_000
@@ -113,6 +113,7 @@ class Loops:
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
         self.known: dict[int, VirtualLoop] = {}
+        self.refused: asyncio.AbstractEventLoop | None = None
         self.guard = threading.Lock()
 
     def adopt(self, loop: Any) -> None:
@@ -132,10 +133,20 @@ class Loops:
             self.known[id(loop)] = VirtualLoop(loop, self.clock)
 
     def adopt_running(self) -> None:
-        """Adopt the loop that runs on this thread, if one does."""
+        """
+        Adopt the loop that runs on this thread, if one does.
+
+        Raises:
+            VirtualTimeError: Its timers are not asyncio's own; once a loop, so that the run which hears of it can end.
+        """
         loop = asyncio._get_running_loop()
-        if loop is not None:
+        if loop is None or loop is self.refused:
+            return
+        try:
             self.adopt(loop)
+        except VirtualTimeError:
+            self.refused = loop
+            raise
 
     def watch(self, undo: contextlib.ExitStack) -> None:
         """
