@@ -82,11 +82,17 @@ class Decorated:
 
         Raises:
             ReservedArgumentError: One has.
+            OptionTypeError: A flow's function does not tell its parameters.
         """
         try:
             parameters = spec.signature.parameters
-        except (TypeError, ValueError):
-            return  # a builtin that does not tell its signature
+        except (TypeError, ValueError) as error:
+            if spec.kind == "task":
+                return  # a builtin that keeps its signature to itself can be called all the same
+            raise OptionTypeError(
+                f"{short(self.fn)} does not tell its signature, and a flow binds, checks and records its parameters. "
+                f"Wrap it in a function of your own."
+            ) from error
         for reserved in RESERVED:
             if reserved in parameters:
                 raise ReservedArgumentError(spec.kind, spec.name, reserved)
@@ -101,7 +107,10 @@ class Decorated:
     def life_of(self, spec: Spec) -> Callable[..., Any]:
         """Compile the life of a call of *spec*."""
         host = host_for(spec.is_async)
-        return call_life(spec, host) if spec.shape == "call" else stream_life(spec, host)
+        life: Callable[..., Any] = call_life(spec, host) if spec.shape == "call" else stream_life(spec, host)
+        # So that Python names the user's function when it says that a coroutine was never awaited.
+        life.__qualname__ = life.__name__ = spec.function_name
+        return life
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a call that has `wait_for` or `return_state` among its keywords, or is a generator's."""
@@ -196,6 +205,10 @@ class Decorated:
     def timeout_seconds(self) -> float | None:
         """How long an attempt may take, in seconds."""
         return self.spec.timeout
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as functions are: another process imports the module and finds this object there."""
+        return str(self.fn.__qualname__)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r}>"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
 from headrace._model.states import State
-from headrace.errors import MissingResult, OptionTypeError, ParameterBindError, UpstreamTaskError, short
+from headrace.errors import OptionTypeError, ParameterBindError, UpstreamTaskError, short
 
 HERE: Final = __file__.rpartition("_engine")[0]
 RECORDED_TEXT: Final = 1_000
@@ -126,28 +126,29 @@ def check_upstream(run: Run, wait_for: Any) -> None:
     if isinstance(wait_for, str | bytes) or not isinstance(wait_for, ITERABLES):
         raise OptionTypeError(f"wait_for takes a list of states, not {short(wait_for)}.")
     for item in wait_for:
-        if isinstance(item, STATES):
-            upstream_value(run, item)
+        if isinstance(item, STATES) and not item.is_completed():
+            raise refusal(run, item)
 
 
-def upstream_value(run: Run, state: State[Any], *, failing_counts: bool = True) -> Any:
+def upstream_value(run: Run, state: State[Any]) -> Any:
     """
     Give the value of *state*, which *run* was handed as an argument.
 
     Raises:
         UpstreamTaskError: It did not complete; caused by its exception.
+        MissingResult: It did, but its value was not kept.
     """
     if state.is_completed():
-        try:
-            return state.result()
-        except MissingResult:
-            if failing_counts:
-                raise
-            return None
-    upstream = state.task_run_id or state.flow_run_id or state.name
-    error = UpstreamTaskError(run.label, run.id, upstream, state)
+        return state.result()
+    raise refusal(run, state)
+
+
+def refusal(run: Run, state: State[Any]) -> UpstreamTaskError:
+    """Make the error of *run*, which needs *state* to be a completed one."""
+    error = UpstreamTaskError(run.label, run.id, state.task_run_id or state.flow_run_id or state.name, state)
     cause = state.result(raise_on_failure=False) if state.is_final() else state.data
-    raise error from cause if isinstance(cause, BaseException) else None
+    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    return error
 
 
 def resolved(run: Run, value: Any, depth: int = 0) -> Any:
@@ -171,8 +172,8 @@ def resolved(run: Run, value: Any, depth: int = 0) -> Any:
         if set(map(type, value)) <= FLAT:
             return value
         items = [resolved(run, item, depth + 1) for item in value]
-        rebuilt: Any = kind(items)
-        return rebuilt if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        made = cast("Any", kind(items))
+        return made if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 
 

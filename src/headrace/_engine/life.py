@@ -26,6 +26,8 @@ from headrace._ports import Host
 from headrace.errors import StoreUnavailable, UpstreamTaskError
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
+Positional = tuple[Any, ...]
+Named = dict[str, Any]
 STATEFUL: tuple[type[Any], ...] = (State, list, tuple, set)
 
 
@@ -51,12 +53,9 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     prepare: Prepare | None = preparation(spec)
     clock = host.clock
     may_strain = spec.kind == "task"
-    quiet_end = lines.ENGINE.isEnabledFor
     on_completion = spec.hooks["on_completion"]
 
-    async def live(
-        args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, return_state: bool = False
-    ) -> Any:
+    async def live(args: Positional, kwargs: Named, wait_for: Any = None, return_state: bool = False) -> Any:
         try:
             run = begin(spec, host)
         except Exception as refused:
@@ -79,7 +78,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if state is not None or return_state or run.settles or on_completion:
                 return await finish(run, host, state or State(StateType.COMPLETED, data=value), return_state)
             tell((run, COMPLETED, clock.now(), None))
-            if quiet_end(logging.INFO):
+            if lines.ENGINE.isEnabledFor(logging.INFO):
                 lines.completed(run)
             if may_strain and scope.journal.crowded:
                 await relief(run, host)
@@ -106,8 +105,6 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if run.parent is None:
                 host.close()
 
-    # So that Python names the user's function when it says that a coroutine was never awaited.
-    live.__qualname__ = live.__name__ = spec.function_name
     return live
 
 

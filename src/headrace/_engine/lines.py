@@ -9,7 +9,7 @@ from typing import Any, Final
 from headrace._engine.inputs import own_frames
 from headrace._engine.runs import Run
 from headrace._model.states import State
-from headrace.errors import short
+from headrace.errors import StoreUnavailable, short
 
 ENGINE: Final = logging.getLogger("headrace.engine")
 RUNS: Final = {
@@ -58,7 +58,7 @@ def failed(run: Run, error: BaseException) -> None:
     shown = error is scope.shown
     for above in ancestors(run):
         above.scope.shown = error
-    if not shown:
+    if not shown and not isinstance(error, StoreUnavailable):  # the back office has said that one
         trace = own_frames(error)
         say(run, logging.ERROR, "Failed with an exception", exc_info=(type(error), error, trace), kept=True)
 

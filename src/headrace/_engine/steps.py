@@ -18,7 +18,6 @@ from headrace._engine.spec import Spec
 from headrace._model import outcomes
 from headrace._model.events import AWAITING_RETRY, RETRYING, RUNNING
 from headrace._model.policy import RetryPolicy
-from headrace._model.records import moment
 from headrace._model.states import State, StateType
 from headrace._ports import Host
 from headrace.errors import FlowRunTimeoutError, ParameterBindError, ParameterTypeError, TaskRunTimeoutError
@@ -66,8 +65,7 @@ def announcing(spec: Spec, host: Host, body: Body) -> Body:
             await run_hooks(run, host, state)
         return await body(run, args, kwargs)
 
-    # Hooks may be added after decoration (@task.on_running), so only one that is there now pays at once;
-    # `Life.refresh` composes again when the first one comes.
+    # Where the first such hook comes after decoration, by @task.on_running, the life is compiled again.
     return announced if hooks else body
 
 
@@ -119,21 +117,11 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     if run.span is not None and isinstance(state.data, BaseException):
         run.span.record_exception(state.data)
     tell = run.scope.tell
+    said: str | None = f"Attempt {run.attempt} of {policy.attempts} failed: {reason}"
     if delay:
-        at = host.clock.now()
-        due = moment(at + int(delay * 1e9))
-        tell(
-            (
-                run,
-                AWAITING_RETRY,
-                at,
-                f"Attempt {run.attempt} of {policy.attempts} failed: {reason}; the next starts at {due:%H:%M:%S.%f}",
-            )
-        )
+        tell((run, AWAITING_RETRY, host.clock.now(), f"{said}; the next starts in {delay:g} s"))
         await host.sleep(delay)
         said = None
-    else:
-        said = f"Attempt {run.attempt} of {policy.attempts} failed: {reason}"
     run.attempt += 1
     if run.spec.kind == "flow":
         run.scope.attempt = run.attempt

@@ -151,8 +151,6 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             if run.parent is None:
                 host.close()
 
-    # So that Python names the user's function when it speaks of this generator.
-    live.__qualname__ = live.__name__ = spec.function_name
     return live
 
 

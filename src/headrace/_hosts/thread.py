@@ -74,9 +74,14 @@ class ThreadHost:
             finally:
                 wall.finished(done)
 
-        wall.started()
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(work,), name=f"headrace {run.name}", daemon=True).start()
+        thread = threading.Thread(target=context.run, args=(work,), name=f"headrace {run.name}", daemon=True)
+        wall.started()
+        try:
+            thread.start()
+        except BaseException:
+            wall.finished()
+            raise
         if not wall.wait(done, seconds):
             lines.warn(
                 run,
