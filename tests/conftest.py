@@ -34,7 +34,7 @@ def anyio_backend() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a skipped test that is marked `required`, where CI=true: what CI did not run, nobody ran; keep reports sound."""
+    """Fail a skipped test that is marked `required`, where CI=true: what CI did not run, nobody ran; mend reports."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("required"):
         report.outcome = "failed"

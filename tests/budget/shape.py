@@ -97,9 +97,7 @@ class House:
 
     def large_median(self) -> list[str]:
         median = statistics.median(module.lines for module in self.modules.values())
-        return (
-            [f"the median file has {median:g} lines, {MEDIAN_LINES} at most"] if median > MEDIAN_LINES else []
-        )
+        return [f"the median file has {median:g} lines, {MEDIAN_LINES} at most"] if median > MEDIAN_LINES else []
 
     def long_functions(self) -> list[str]:
         return [

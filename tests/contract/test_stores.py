@@ -15,7 +15,7 @@ from tests.contract.stores import NOON, SECOND, batch, flow_id, flow_row, log_ro
 
 HISTORY = [
     ["RUNNING", "Running", NOON, None],
-    ["SCHEDULED", "AwaitingRetry", NOON + SECOND, "Attempt 1 of 2 failed: OSError(); the next starts at 12:00"],
+    ["SCHEDULED", "AwaitingRetry", NOON + SECOND, "Attempt 1 of 2 failed: OSError(); the next starts in 10 s"],
     ["RUNNING", "Retrying", NOON + 2 * SECOND, None],
     ["COMPLETED", "Completed", NOON + 3 * SECOND, None],
 ]

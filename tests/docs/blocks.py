@@ -102,9 +102,7 @@ def _refuse_idle_marks(block: Block) -> None:
 
 def _refuse_idle_files(blocks: list[Block]) -> None:
     """A page that shows a Python file must also run it, in a console block."""
-    spoken = " ".join(
-        command for block in blocks if block.kind == "console" for command, _ in commands(block)
-    )
+    spoken = " ".join(command for block in blocks if block.kind == "console" for command, _ in commands(block))
     for block in blocks:
         if block.kind == "file" and block.language == "python" and Path(block.title).stem not in spoken:
             raise BadPage(f"{block}: {block.title} is shown but no console block marked <!-- run --> runs it")

@@ -18,9 +18,7 @@ def pages() -> list[Path]:
 
 def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run *page* in *folder*, which is empty; its Headrace home lies inside."""
-    settings = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OTEL_"))
-    }
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OTEL_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{settings.get('PATH', '')}"
     home = str(folder / ".headrace")
     settings |= {

@@ -20,9 +20,7 @@ def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
 def test_every_page_is_in_the_navigation_and_the_other_way_round() -> None:
     named = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2])
 
-    assert sorted(named) == sorted(
-        str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")
-    )
+    assert sorted(named) == sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
 
 
 @pytest.mark.parametrize("ending", ["examples/airports.py", "-m nox"])

@@ -102,14 +102,9 @@ def test_a_block_of_tests_is_run_by_pytest(tmp_path: Path) -> None:
 
 def test_functions_of_a_page_know_their_source_and_their_module(tmp_path: Path) -> None:
     code = "import inspect\ndef f() -> 'T':\n    return 1\nclass T: ...\nimport typing"
-    check = (
-        "print(inspect.getsource(f).splitlines()[1], f.__module__, typing.get_type_hints(f)['return'] is T)"
-    )
+    check = "print(inspect.getsource(f).splitlines()[1], f.__module__, typing.get_type_hints(f)['return'] is T)"
 
-    assert (
-        follow(tmp_path, f"python: {code}", f"python: {check}", OUTPUT + "return 1 __main__ True").returncode
-        == 0
-    )
+    assert follow(tmp_path, f"python: {code}", f"python: {check}", OUTPUT + "return 1 __main__ True").returncode == 0
 
 
 def test_a_page_has_a_headrace_home_of_its_own(tmp_path: Path) -> None:

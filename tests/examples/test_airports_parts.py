@@ -40,9 +40,7 @@ def test_the_pages_of_a_dataset_make_up_its_file() -> None:
     assert len({record["iata"] for page in pages for record in page.records}) == 3376
 
 
-@pytest.mark.parametrize(
-    "page", ["airports?page=5", "airports?page=0", "airports?page=x", "../README", "trains"]
-)
+@pytest.mark.parametrize("page", ["airports?page=5", "airports?page=0", "airports?page=x", "../README", "trains"])
 def test_a_page_that_does_not_exist_is_not_found(page: str) -> None:
     with unreliable_server() as server:
         connection = HTTPConnection(server.address, timeout=10)

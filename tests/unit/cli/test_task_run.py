@@ -37,7 +37,7 @@ def test_a_task_run_shows_its_states_calls_and_lines(tell: Teller) -> None:
 def test_what_a_state_said_is_never_cut(tell: Teller) -> None:
     shown = tell("task-run", "inspect", f"{tell.id_of('pipeline')[:8]}.1", COLUMNS="40").stdout
 
-    assert "AwaitingRetry: Attempt 1 of 3 failed: ConnectionError('the server is away'); the next starts at" in (
+    assert "AwaitingRetry: Attempt 1 of 3 failed: ConnectionError('the server is away'); the next starts in" in (
         " ".join(shown.split())
     )
 
