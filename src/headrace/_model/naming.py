@@ -8,7 +8,7 @@ from headrace.errors import InvalidNameError
 
 BANNED: Final = "/%&><"
 
-ADJECTIVES: Final = (
+ADJECTIVES: Final[list[str]] = (
     "agile amber ancient azure bold brave breezy bright brisk calm candid cheerful civil clear clever cobalt "
     "coral cosmic crimson crisp curious daring deft dusky eager early earnest easy elder fabled fair fearless "
     "fleet fluent fond frank fresh frosty gentle gilded glad golden graceful grand hardy hazel hearty honest "
@@ -18,7 +18,7 @@ ADJECTIVES: Final = (
     "silver sleek smart snowy solar solid spry stable steady still stormy sturdy sunny swift tidy topaz tranquil "
     "true trusty upbeat velvet vivid warm wary wild windy wise witty young zesty"
 ).split()
-NOUNS: Final = (
+NOUNS: Final[list[str]] = (
     "albatross alpaca antelope badger barracuda bear beaver bison bittern bobcat buffalo bulldog bustard caracal "
     "caribou cheetah chough cobra condor corgi cormorant cougar coyote crane cricket curlew deer dingo dolphin "
     "donkey dove dragonfly duck eagle egret eland elephant elk falcon ferret finch firefly flamingo fox gazelle "
