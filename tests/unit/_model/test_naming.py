@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headrace._model import naming
 from headrace._model.records import task_run_name
 
-LISTS: tuple[list[str], ...] = (naming.ADJECTIVES, naming.NOUNS)
+LISTS: tuple[tuple[str, ...], ...] = (naming.ADJECTIVES, naming.NOUNS)
 
 
 @given(st.integers(0, 2**128))
