@@ -18,13 +18,15 @@ from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._hosts.clock import wall
+from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
 from headrace._ports import Host, Observer, Store
 from headrace._telemetry import logs
-from headrace.errors import SettingError
+from headrace.errors import SettingError, StartingError
 from headrace.settings import Settings
 
 CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
+IN_MEMORY: Final = frozenset(["memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"])
 TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -59,8 +61,10 @@ class Runtime:
         self.office.close()
 
 
-_guard = threading.Lock()
+# Reentrant, so that a run within the making of the runtime meets a sentence instead of itself.
+_guard = threading.RLock()
 _current: Runtime | None = None
+_making = False
 
 
 def current() -> Runtime:
@@ -69,15 +73,24 @@ def current() -> Runtime:
 
     Raises:
         SettingError: The environment says something that cannot be.
+        StartingError: A run was begun by a module that Headrace itself was just importing.
     """
-    global _current
-    found = _current
-    if found is None:
-        with _guard:
-            found = _current
-            if found is None:
-                found = _current = Runtime(Settings.read())
-    return found
+    return _current or _made()
+
+
+def _made() -> Runtime:
+    """Make the runtime of this process, unless another thread has done so meanwhile."""
+    global _current, _making
+    with _guard:
+        if _making:
+            raise StartingError
+        if _current is None:
+            _making = True
+            try:
+                _current = Runtime(Settings.read())
+            finally:
+                _making = False
+        return _current
 
 
 def replace(runtime: Runtime | None) -> Runtime | None:
@@ -104,7 +117,7 @@ def open_store(settings: Settings) -> Store:
         SettingError: The URL is of a kind we do not know.
     """
     url = settings.database_url
-    if url in {"memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"}:
+    if url in IN_MEMORY:
         from headrace._stores.memory import MemoryStore  # noqa: PLC0415 - one store is used, the others need not load
 
         return MemoryStore()
@@ -120,13 +133,27 @@ def open_store(settings: Settings) -> Store:
 
 
 def shown(url: str) -> str:
-    """Give *url* without the password in it, which may also stand in its query."""
-    address, question, query = url.partition("?")
-    before, mark, rest = address.rpartition("://")
-    credentials, at, place = rest.rpartition("@")
+    """
+    Give *url* without what may be secret: a password, a token, the values in its query.
+
+    In what is no URL, or one of a kind nobody here knows, any part may be a password: of those the kind alone is given.
+    """
+    if url in IN_MEMORY:
+        return url
+    kind, mark, rest = url.partition("://")
+    if kind not in {"sqlite", "http", "https"} or not mark:
+        return f"{kind}{mark}***" if mark and kind.replace("+", "").isalnum() else "***"
+    place, question, query = rest.partition("?")
+    hidden = question + "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&") if question)
+    if place.startswith("/"):
+        return f"{kind}{mark}{place}{hidden}"
+    host, slash, path = place.partition("/")
+    credentials, at, host = host.rpartition("@")
+    if "@" in path + query:
+        return f"{kind}{mark}***"  # the end of a password that has a slash or a question mark in it
     user, colon, _ = credentials.partition(":")
-    hidden = "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&")) if question else ""
-    return f"{before}{mark}{user}{colon}{'***' if colon else ''}{at}{place}{question}{hidden}"
+    secret = f"{user if colon else ''}{colon}***{at}" if at else ""
+    return f"{kind}{mark}{secret}{host}{slash}{path}{hidden}"
 
 
 def open_observer() -> Observer | None:
@@ -167,7 +194,8 @@ def _in_child() -> None:
     parent's to write; tasks that the child calls within them are its own, and count from a number drawn at random.
     """
     global _guard
-    _guard = threading.Lock()
+    _guard = threading.RLock()
+    terminations.reset()
     _in_parent()
     if _current is not None:
         inherited: list[Run] = []

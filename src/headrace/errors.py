@@ -27,8 +27,10 @@ __all__ = [
     "ReservedArgumentError",
     "RunNameError",
     "RunNotFound",
+    "RunTimeoutError",
     "RunningLoopError",
     "SettingError",
+    "StartingError",
     "StoreUnavailable",
     "TaskRunTimeoutError",
     "TerminationSignal",
@@ -38,11 +40,11 @@ __all__ = [
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which of *known* looks most like *word*, as the tail of a sentence; empty when none does."""
+    """Say which of *known* looks most like *word*, as the end of a sentence."""
     import difflib  # noqa: PLC0415 - 1 ms to import, for a word that was mistyped
 
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def short(value: object, limit: int = 120) -> str:
@@ -54,8 +56,25 @@ def short(value: object, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def rebuilt(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make a *kind* that says what one with *args* said, without the __init__ that built its sentence."""
+    made = kind.__new__(kind, *args)
+    # That of ValueError, ImportError and the like: it fills in what they keep beside the args.
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin.__init__(made, *args)
+    return made
+
+
+def taken_apart(error: BaseException) -> tuple[Any, ...]:
+    """Give what pickle makes *error* of again: an exception's own way calls __init__ with a whole sentence."""
+    return rebuilt, (type(error), error.args), error.__dict__
+
+
 class HeadraceError(Exception):
     """What all of our ordinary errors share."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return taken_apart(self)
 
 
 # -- decoration ---------------------------------------------------------------------------------------------
@@ -130,6 +149,16 @@ class MissingContextError(HeadraceError, RuntimeError):
         )
 
 
+class StartingError(HeadraceError, RuntimeError):
+    """A run was begun while Headrace was starting, by a file that took the place of a module it needs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A flow or task was called while Headrace was starting. Is there a file of yours named like a module of "
+            "the standard library (uuid.py, random.py)? Rename it."
+        )
+
+
 class RunningLoopError(HeadraceError, RuntimeError):
     """A blocking call was made on the thread of a running event loop."""
 
@@ -140,11 +169,24 @@ class RunningLoopError(HeadraceError, RuntimeError):
 # -- outcomes -----------------------------------------------------------------------------------------------
 
 
-class TaskRunTimeoutError(HeadraceError, TimeoutError):
+class RunTimeoutError(HeadraceError, TimeoutError):
+    """
+    A run took longer than its *timeout_seconds*; what TaskRunTimeoutError and FlowRunTimeoutError share.
+
+    Attributes:
+        run_id: The run that did. Those it was called by fail with the same exception, but did not time out.
+    """
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        self.run_id = run_id
+        super().__init__(message)
+
+
+class TaskRunTimeoutError(RunTimeoutError):
     """A task run took longer than its *timeout_seconds*."""
 
 
-class FlowRunTimeoutError(HeadraceError, TimeoutError):
+class FlowRunTimeoutError(RunTimeoutError):
     """A flow run took longer than its *timeout_seconds*."""
 
 
@@ -193,6 +235,9 @@ class TerminationSignal(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return taken_apart(self)
 
 
 # -- store --------------------------------------------------------------------------------------------------

@@ -86,16 +86,26 @@ def test_the_words_for_memory_keep_the_record_in_memory(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["postgresql://localhost/runs", "/var/runs.db", "sqlite:runs.db", "sqlite://host/runs.db", "sqlite:///", "runs",
-     "sqlite:///runs.db?mode=***"],
-)  # fmt: skip
-def test_a_database_url_of_another_kind_is_refused_with_the_kinds_there_are(url: str) -> None:
+    ("url", "shown"),
+    [
+        ("postgresql://localhost/runs", "postgresql://***"),
+        ("mysql+driver://localhost/runs", "mysql+driver://***"),
+        ("/var/runs.db", "***"),
+        ("sqlite:runs.db", "***"),
+        ("sqlite://host/runs.db", "sqlite://host/runs.db"),
+        ("sqlite:///", "sqlite:///"),
+        ("runs", "***"),
+        ("sqlite:///a@b:c/runs.db?mode=ro&cache=shared", "sqlite:///a@b:c/runs.db?mode=***&cache=***"),
+        ("https://ann:pw@host/v1", "https://ann:***@host/v1"),
+        ("https://token@host/v1", "https://***@host/v1"),
+    ],
+)
+def test_a_database_url_of_another_kind_is_refused_with_the_kinds_there_are(url: str, shown: str) -> None:
     with pytest.raises(SettingError) as caught:
         place({"HEADRACE_DATABASE_URL": url})
 
     assert str(caught.value) == (
-        f"HEADRACE_DATABASE_URL is {url!r}; it must be sqlite:///PATH (sqlite:////absolute/path) or memory:. "
+        f"HEADRACE_DATABASE_URL is {shown!r}; it must be sqlite:///PATH (sqlite:////absolute/path) or memory:. "
         "Change or unset it."
     )
 
@@ -112,6 +122,19 @@ def test_a_database_url_of_another_kind_is_refused_with_the_kinds_there_are(url:
         "postgresql://host/runs?user=ann&password=s3cret",
         "postgresql://[broken:s3cret@host",
         "ann:s3cret@host/runs",
+        "host=h password=s3cret",
+        "s3cret",
+        "s3cret:",
+        "s3cret;x://host",
+        "custom:s3cret",
+        "custom://host/runs;password=s3cret",
+        "https://ann:s3/cret@host/runs",
+        "https://ann:s3?cret=1@host/runs",
+        "https://ann:p@s3cret@host/runs",
+        "https://host/?token=s3cret",
+        "sqlite://ann:s3cret@host/runs",
+        "sqlite://ann:s3://cret@host/runs",
+        "sqlite:///runs.db?key=s3cret",
     ],
 )
 def test_a_password_is_never_shown(url: str) -> None:

@@ -194,7 +194,7 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if option not in known:
             decorator = "@task" if kind is TaskOptions else "@flow"
             raise OptionTypeError(
-                f"{decorator} has no option {option!r} (given for {owner}){nearest(option, known)}. "
+                f"{decorator} has no option {option!r} (given for {owner}){nearest(option, known)} "
                 f"It takes: {', '.join(sorted(known))}."
             )
         if value is not None:

@@ -59,7 +59,7 @@ def ls(limit: int, state: str | None, output: Output) -> None:
         runs = wait_for(store.flow_runs(limit=limit, state=wanted))
         if not runs and wanted is not None and wait_for(store.flow_runs(limit=1)):
             close = nearest(wanted.lower(), [kind.value.lower() for kind in StateType])
-            nothing = f"No flow run is in state {wanted!r}{close or '.'}"
+            nothing = f"No flow run is in state {wanted!r}{close}"
         elif not runs:
             nothing += f" {FIRST_FLOW}"
     except NoDatabaseYet:

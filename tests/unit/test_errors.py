@@ -1,0 +1,100 @@
+"""Errors as objects: what they say and carry stays with them on the way to another process."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+
+from headrace import errors, flow
+from headrace.errors import HeadraceError, ParameterBindError
+
+MADE: list[BaseException] = [
+    errors.AmbiguousRunId("flow", "3f", ["3f2a (a)", "3f2b (b)"]),
+    errors.CancelledRun("cancelled"),
+    errors.CrashedRun("crashed"),
+    errors.DatabaseTooNew("/runs.db", 9, 1),
+    errors.FailedRun("failed"),
+    errors.FlowRunTimeoutError("took too long", "3f2a"),
+    errors.HeadraceError("ours"),
+    errors.InvalidNameError("flow", "a/b", "/%"),
+    errors.MissingContextError("get_run_logger()"),
+    errors.MissingExtra("Sending spans", "otlp"),
+    errors.MissingResult("gone"),
+    errors.NoDatabaseYet("/runs.db"),
+    errors.NothingKept(),
+    errors.OptionError("out of bounds"),
+    errors.OptionTypeError("of the wrong type"),
+    errors.ParameterBindError("task", "add", "missing a required argument: 'b'", "(a, b)"),
+    errors.ParameterTypeError("report", [("day", "not a date"), ("copies", "not an int")]),
+    errors.PausedRun("paused"),
+    errors.ReservedArgumentError("task", "add", "wait_for"),
+    errors.RunNameError("no such parameter"),
+    errors.RunNotFound("flow", "3f"),
+    errors.RunTimeoutError("took too long", "3f2a"),
+    errors.RunningLoopError("run()", "await"),
+    errors.SettingError("HEADRACE_LOG_LEVEL", "loud", "INFO"),
+    errors.StartingError(),
+    errors.StoreUnavailable("/runs.db", "disk full", "Make room."),
+    errors.TaskRunTimeoutError("took too long", "3f2a"),
+    errors.TerminationSignal(),
+    errors.UnfinishedRun("running"),
+    errors.UpstreamTaskError("Task run 'b'", "3f2a", "a", "Failed()"),
+]
+OWN = ("problems", "run_id", "where", "reason", "code", "msg", "errno", "strerror", "args", "__notes__")
+
+
+def told(error: BaseException) -> dict[str, Any]:
+    """What *error* carries that a reader can ask for."""
+    return {name: getattr(error, name) for name in OWN if hasattr(error, name)} | {"all": vars(error)}
+
+
+def test_each_error_is_made_here() -> None:
+    assert sorted(type(error).__name__ for error in MADE) == sorted(errors.__all__)
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_an_error_says_and_carries_the_same_after_a_journey(error: BaseException) -> None:
+    error = copy.copy(error)
+    error.add_note("in Oslo")
+
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        back = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
+        assert type(back) is type(error)
+        assert (str(back), told(back)) == (str(error), told(error))
+
+
+class Outside(HeadraceError, KeyError):
+    """An error that an application derives from ours."""
+
+    def __init__(self, table: str, column: str) -> None:
+        self.column = column
+        super().__init__(f"{table} has no {column}")
+
+
+def test_an_error_derived_from_ours_travels_as_well() -> None:
+    back = pickle.loads(pickle.dumps(Outside("prices", "day")))  # noqa: S301 - our own bytes
+
+    assert (type(back), back.args, back.column) == (Outside, ("prices has no day",), "day")
+
+
+@flow
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def wrongly_called() -> None:
+    call: Any = add
+    call(1)
+
+
+def test_a_pool_of_processes_gives_the_error_of_a_wrong_call_back() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(ParameterBindError, match=r"The flow 'add' cannot be called like this: .*'b'"),
+    ):
+        pool.submit(wrongly_called).result()
