@@ -177,6 +177,14 @@ PROGRAMS = (
         Bar("value", 400.0),
     ),
     Program(
+        "command",
+        "`headrace flow-run ls` as a whole process, against one that imports click",
+        ("-m", "headrace", "flow-run", "ls"),
+        ("-c", "import click"),
+        "wall",
+        Bar("value", 250.0),
+    ),
+    Program(
         "import",
         "`from headrace import flow, task` against `import attrs, anyio`, each in a fresh process",
         ("-c", "from headrace import flow, task"),

@@ -159,7 +159,7 @@ class Decorated:
             # A bound copy shares the spec with the object it is a copy of, which later accesses are copies of, too.
             whole: Decorated = self.spec.public
             whole.compile()
-            self.life = whole.life
+            self.life = self.life_of(self.spec) if self.arguments else whole.life
         return hook
 
     def with_given(self, changes: Mapping[str, Any]) -> Any:

@@ -16,7 +16,6 @@ from typing import Final
 
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
-from headrace._engine.runs import Run
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
@@ -198,13 +197,11 @@ def _in_child() -> None:
     terminations.reset()
     _in_parent()
     if _current is not None:
-        inherited: list[Run] = []
         run = current_run.get()
         while run is not None:
-            inherited.append(run)
+            run.inherited = True
             run.scope.counter = itertools.count(CHILDREN | int.from_bytes(os.urandom(3), "big") << 20)
             run = run.parent
-        _current.journal.inherited |= frozenset(inherited)
         _left_behind.append(_current.store)
         _current.furnish(open_store(_current.settings))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from headrace._decorated import Decorated, H
-from headrace._engine.inputs import own_frames
+from headrace._engine.inputs import bare
 from headrace._engine.life import drive
 from headrace._model.options import FlowOptions
 from headrace._model.states import State
@@ -34,6 +34,7 @@ class Flow(Decorated, Generic[P, R_co]):
     @overload
     def __call__(
         self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: Iterable[Any] | None = ...,
@@ -41,18 +42,18 @@ class Flow(Decorated, Generic[P, R_co]):
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> State[R_co]: ...
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self, /, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> R_co: ...
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
+    def __call__(self, /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Run the flow.
 
@@ -76,9 +77,9 @@ class Flow(Decorated, Generic[P, R_co]):
             return life
         try:
             return drive(life)
-        except Exception as error:
+        except BaseException as error:
             # Raised again as it is, without our frames: the caller's line is followed by the body's.
-            error.__traceback__ = own_frames(error)
+            bare(error)
             raise
 
     @overload

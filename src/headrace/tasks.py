@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from headrace._decorated import Decorated, H
-from headrace._engine.inputs import own_frames
+from headrace._engine.inputs import bare
 from headrace._engine.life import drive
 from headrace._model.options import TaskOptions
 from headrace._model.policy import doublings
@@ -35,6 +35,7 @@ class Task(Decorated, Generic[P, R_co]):
     @overload
     def __call__(
         self: Task[Q, Coroutine[Any, Any, T]],
+        /,
         *args: Any,
         return_state: Literal[True],
         wait_for: Iterable[Any] | None = ...,
@@ -42,18 +43,18 @@ class Task(Decorated, Generic[P, R_co]):
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> State[R_co]: ...
     @overload
     def __call__(
-        self, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+        self, /, *args: Any, return_state: Literal[False], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> R_co: ...
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
+    def __call__(self, /, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R_co: ...
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Run the task.
 
@@ -75,9 +76,9 @@ class Task(Decorated, Generic[P, R_co]):
             return life
         try:
             return drive(life)
-        except Exception as error:
+        except BaseException as error:
             # Raised again as it is, without our frames: the caller's line is followed by the body's.
-            error.__traceback__ = own_frames(error)
+            bare(error)
             raise
 
     @overload

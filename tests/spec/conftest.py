@@ -12,6 +12,7 @@ from headrace import _runtime
 from headrace._stores.memory import MemoryStore
 from headrace.settings import Settings
 from tests.spec.forms import Form, Record
+from tests.spec.seen import Kept, Tracing, application
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -50,3 +51,20 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
         ]
 
     return lines
+
+
+@pytest.fixture
+def app() -> Iterator[Tracing]:
+    """Give an application that traces, and what it exports."""
+    with application() as tracing:
+        yield tracing
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Listen at the root logger, as an application does."""
+    handler = Kept()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from headrace import _runtime
 from headrace._stores.memory import MemoryStore
+from headrace.logging import RunContextFilter
 from headrace.settings import Settings
 from tests.spec.forms import Record
 
@@ -174,3 +176,33 @@ def application(
             _runtime.replace(before)
             runtime.close()
             provider.shutdown()
+
+
+class Kept(logging.Handler):
+    """A handler of the application's own, with our filter on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(RunContextFilter())
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def about(self, message: str) -> dict[str, Any]:
+        """Give the attributes of the one record that says *message*."""
+        (found,) = [record for record in self.records if record.getMessage() == message]
+        return found.__dict__
+
+
+class Pick:
+    """Succeeds at the *n*-th call."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self) -> str:
+        self.left -= 1
+        if self.left:
+            raise ConnectionError(f"{self.left} to go")
+        return "there"

@@ -82,7 +82,7 @@ def test_a_dict_of_many_items_is_cut_and_says_so(form: Form, record: Record) -> 
         ((1, 2), [1, 2]),
         (1 << 80, str(1 << 80)),
         (b"ab", "b'ab'"),
-        (Path("a"), "PosixPath('a')"),
+        (Path("a"), "a"),
         (Shy(), "<Shy whose repr raises LookupError>"),
         ("\ud800 lone", "\\ud800 lone"),
         (float("inf"), float("inf")),

@@ -99,6 +99,21 @@ def test_a_terminal_gets_colour_around_the_level(tmp_path: Path) -> None:
     assert "| \x1b[33mWARNING\x1b[0m | Task run 'step-001' - careful" in shown
 
 
+def test_signs_for_the_terminal_are_escaped_but_for_line_feeds_and_tabs(tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\r\n\tsecond line\u202e"
+    source = (
+        "from headrace import flow, get_run_logger, task\n@task(task_run_name='{text}')\ndef step(text):\n"
+        "    get_run_logger().info(text)\n    raise ValueError(text)\n"
+        f"@flow\ndef work():\n    step({hostile!r}, return_state=True)\nwork()\n"
+    )
+    shown = on_a_terminal(source, tmp_path)
+
+    escaped = r"\x1b[2J\x1b]0;title\x07\r" + "\r\n" + r"	second line\u202e"
+    assert f" - {escaped}\r\n" in shown
+    assert f"ValueError: {escaped}\r\n" in shown
+    assert not re.search(r"[\x07\u202e]|\x1b(?!\[[\d;]*m)|\r(?!\n)", shown)
+
+
 @pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_terminal_that_shall_have_no_colour_gets_none(tmp_path: Path, plain: dict[str, str]) -> None:
     assert "\x1b" not in on_a_terminal(WORK, tmp_path, **plain)

@@ -8,10 +8,11 @@ import decimal
 import enum
 import functools
 import pathlib
-import time
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, Optional, Protocol, TypedDict, TypeVar
 
 import attrs
@@ -333,15 +334,31 @@ def test_a_flow_called_by_a_flow_validates_for_itself(form: Form) -> None:
     assert form.run(outer, "5") == 5
 
 
+def counted(work: Callable[[], Any]) -> tuple[Any, int]:
+    """Do *work*; give what it gives, and how many functions written in Python were called meanwhile, by this thread."""
+    calls = 0
+
+    def look(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(look)
+    try:
+        return work(), calls
+    finally:
+        sys.setprofile(None)
+
+
 @pytest.mark.parametrize("kind", [list[int], Sequence[int], list[int | None], list, list[Any]])
 def test_a_list_of_a_million_numbers_is_looked_through_in_no_time(kind: Any) -> None:
     given = list(range(1_000_000))
     looks = flow_of(kind)
     looks(given[:1])
 
-    before = time.process_time()
-    assert looks(given) is given
-    assert time.process_time() - before < 0.25
+    same, calls = counted(lambda: looks(given))
+
+    assert same is given
+    assert calls < 2_000
 
 
 def test_a_task_given_a_million_numbers_takes_them_as_they_are() -> None:
@@ -351,6 +368,7 @@ def test_a_task_given_a_million_numbers_takes_them_as_they_are() -> None:
     def take(x: list[int]) -> list[int]:
         return x
 
-    before = time.process_time()
-    assert take(given) is given
-    assert time.process_time() - before < 0.05
+    same, calls = counted(lambda: take(given))
+
+    assert same is given
+    assert calls < 2_000

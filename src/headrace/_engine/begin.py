@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.coercion import coerced
 from headrace._engine.context import current_run, current_tags
 from headrace._engine.inputs import (
+    bare,
     bind,
     check_upstream,
     named,
@@ -21,9 +22,11 @@ from headrace._engine.inputs import (
 )
 from headrace._engine.runs import FlowRunning, Run, Scope, TaskRunning
 from headrace._engine.spec import Spec
+from headrace._model.events import clipped
 from headrace._ports import Host
 from headrace.errors import RunNameError, short
 
+LONGEST_NAME: Final = 200
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Begin = Callable[[Spec, Host], Run]
 Prepare = Callable[[Run, tuple[Any, ...], dict[str, Any], Any], Arguments]
@@ -44,7 +47,7 @@ def begin_task(spec: Spec, host: Host) -> Run:
     run = TaskRunning(spec, scope, parent, next(scope.counter), tags)
     if scope.attempt != 1:
         run.flow_attempt = scope.attempt
-    if scope.level == "strict":
+    if scope.level == "strict" or parent.inherited:
         run.settles = True
     return run
 
@@ -57,7 +60,7 @@ def begin_flow(spec: Spec, host: Host) -> Run:
     level = level or (journal.level if parent is None else parent.scope.level)
     scope = Scope(journal, journal.draw(), level, flow=True)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
-    furnish(run, settles=parent is None or level == "strict")
+    furnish(run, settles=parent is None or parent.inherited or level == "strict")
     return run
 
 
@@ -116,9 +119,9 @@ def flow_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait
     return spread(spec, parameters)
 
 
-def run_name(spec: Spec, parameters: dict[str, Any]) -> str:
+def run_name(spec: Spec, parameters: dict[str, Any]) -> str | None:
     """
-    Give the run's name from the user's template or callable.
+    Give the run's name from the user's template or callable, at most 200 characters of it; None where it is empty.
 
     Raises:
         RunNameError: It failed, or gave something that is no string.
@@ -127,16 +130,18 @@ def run_name(spec: Spec, parameters: dict[str, Any]) -> str:
     option = f"{spec.kind}_run_name"
     try:
         if isinstance(wanted, str):
-            return wanted.format(**parameters)
-        value = wanted(parameters) if takes_parameters(wanted) else wanted()
+            value: Any = wanted.format(**parameters)
+        else:
+            value = wanted(parameters) if takes_parameters(wanted) else wanted()
     except Exception as error:
+        bare(error)
         raise RunNameError(
             f"The {option} {short(wanted)} of {spec.kind} {spec.name!r} failed with {type(error).__name__}: {error}. "
             f"It can use the parameters {', '.join(parameters) or '(there are none)'}."
-        ) from error
+        ) from (None if isinstance(wanted, str) else error)
     if not isinstance(value, str):
         raise RunNameError(f"The {option} of {spec.kind} {spec.name!r} gave {short(value)}; it must give a string.")
-    return value
+    return (clipped(value, LONGEST_NAME) or "").strip() or None
 
 
 def takes_parameters(function: Callable[..., Any]) -> bool:

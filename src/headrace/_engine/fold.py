@@ -44,7 +44,7 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list
         if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
     for run in changed:
-        if run.scope.level == "off" or run in run.scope.journal.inherited:
+        if run.scope.level == "off" or run.inherited:
             continue
         if run.scope.level == "strict":
             batch.strict = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -102,6 +103,11 @@ def entered(trace: TracebackType | None) -> bool:
     return False
 
 
+def bare(error: BaseException) -> None:
+    """Take our frames off *error*'s traceback; with_traceback works on exceptions that refuse to be assigned to."""
+    error.with_traceback(own_frames(error))
+
+
 def own_frames(error: BaseException) -> TracebackType | None:
     """Give the traceback of *error* from the first frame that is the user's on."""
     trace = error.__traceback__
@@ -194,7 +200,15 @@ def recorded(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Texts beyond 1,000 characters and containers beyond 100 items are cut and say so; what has no JSON form is its repr.
     """
     budget = [RECORDED_TOTAL]
-    return {name: preview(value, budget) for name, value in parameters.items()}
+    return {name: safely(value, budget) for name, value in parameters.items()}
+
+
+def safely(value: Any, budget: list[int]) -> Any:
+    """Give the preview of *value*; its repr where looking into it raises: a closed shelf, a lazy mapping."""
+    try:
+        return preview(value, budget)
+    except Exception:
+        return bounded(short(value, RECORDED_TEXT), budget)
 
 
 def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
@@ -203,14 +217,15 @@ def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
         return value
     if budget[0] <= 0 or depth > 6:
         return "…"
-    if type(value) is int:
+    kind = cast("Any", type(value))
+    if isinstance(value, enum.Enum):
+        return preview(value.value, budget, depth + 1)
+    if kind is int:
         budget[0] -= 8
-        return (
-            value
-            if -INT64 <= value < INT64
-            else bounded(str(value) if abs(value) < 10**1000 else "<a huge int>", budget)
-        )
-    if type(value) is float:
+        if -INT64 <= value < INT64:
+            return value
+        return bounded(str(value) if abs(value) < 10**1000 else "<a huge int>", budget)
+    if kind is float:
         budget[0] -= 8
         return value
     if isinstance(value, str):
@@ -223,7 +238,19 @@ def preview(value: Any, budget: list[int], depth: int = 0) -> Any:
     if isinstance(value, CONTAINERS):
         items = [preview(item, budget, depth + 1) for item in first(value)]
         return [*items, f"… (cut: {len(value):,} items)"] if len(value) > RECORDED_ITEMS else items
-    return bounded(short(value, RECORDED_TEXT), budget)
+    fields = getattr(kind, "__attrs_attrs__", None) or getattr(kind, "__dataclass_fields__", {}).values()
+    if fields:
+        return {one.name: preview(getattr(value, one.name, None), budget, depth + 1) for one in fields if one.repr}
+    return bounded(as_text(value), budget)
+
+
+def as_text(value: Any) -> str:
+    """Give paths, moments, UUIDs and decimals as people write them, everything else as its repr."""
+    kind = cast("Any", type(value))
+    written = kind.__module__ in {"uuid", "decimal", "pathlib", "pathlib._local"}
+    if not (written or (kind.__module__ == "datetime" and hasattr(value, "isoformat"))):
+        return short(value, RECORDED_TEXT)
+    return str(value) if written else str(value.isoformat())
 
 
 def first(items: Iterable[Any]) -> Iterable[Any]:

@@ -27,7 +27,6 @@ class Journal:
         level: The durability of roots that do not say.
         observer: Who makes spans; None while nobody listens.
         owner: Host and process, recorded with each flow run.
-        inherited: Runs that were in progress when this process was forked: the parent records them, we never do.
     """
 
     def __init__(self, *, draw: Callable[[], str], level: str) -> None:
@@ -35,7 +34,6 @@ class Journal:
         self.level = level
         self.observer: Observer | None = None
         self.owner = ""
-        self.inherited: frozenset[Any] = frozenset()
 
     def start(self, wake: Callable[[], None], owner: str) -> None:
         """Begin empty, with a back office that *wake* wakes, in the process *owner*."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Token
 from typing import Any
 
 from headrace._engine import lines
 from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
-from headrace._engine.inputs import explained, own_frames, stop_within, watch
+from headrace._engine.inputs import bare, explained, stop_within, watch
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
 from headrace._engine.steps import compose
@@ -59,7 +60,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
         try:
             run = begin(spec, host)
         except Exception as refused:
-            refused.__traceback__ = None  # a setting that cannot be: the sentence says all, our frames nothing
+            bare(refused)  # a setting that cannot be: the sentence says all, our frames nothing
             raise
         scope = run.scope
         tell = scope.tell
@@ -85,7 +86,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             return value
         except Exception as raised:
             if run.ended:
-                raised.__traceback__ = own_frames(raised)
+                bare(raised)
                 raise
             error = explained(spec, raised, args, kwargs)
             state = await fail(run, host, error)
@@ -93,19 +94,28 @@ def call_life(spec: Spec, host: Host) -> CallLife:
                 return state
             if error is not raised:
                 raise error from None
-            error.__traceback__ = own_frames(error)
+            bare(error)
             raise
         except BaseException as stop:
             await interrupt(run, host, stop)
             raise
         finally:
-            if trace is not None:
-                trace.detach(around)
-            current_run.reset(before)
-            if run.parent is None:
-                host.close()
+            leave(run, host, before, around)
 
     return live
+
+
+def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> None:
+    """Make current again what was before *run*, and tell the host of a root's end."""
+    if run.parent is None:
+        host.close()
+    try:
+        current_run.reset(before)
+        if run.scope.trace is not None:
+            run.scope.trace.detach(around)
+    except ValueError:
+        # The coroutine is closed in another context than it ran in, where nothing of ours is current.
+        return
 
 
 async def ready(run: Run, host: Host) -> None:
@@ -133,7 +143,7 @@ async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
     if run.span is not None:
         run.span.record_exception(error, escaped=True)
     lines.failed(run, error)
-    ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error), True)
+    ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error, run.id), True)
     return ended
 
 
@@ -150,7 +160,7 @@ def end_stranded(run: Run, host: Host, error: RecursionError) -> None:
             found = trace.tb_frame.f_locals.get("run")
             if isinstance(found, Run) and found is not run and not found.ended:
                 found.ended = True
-                state = outcomes.from_error(found.spec.kind, error)
+                state = outcomes.from_error(found.spec.kind, error, found.id)
                 found.scope.tell((found, (state.type.value, state.name), host.clock.now(), state.message))
             trace = trace.tb_next
         passed = passed.__context__
@@ -160,25 +170,23 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     """
     End *run* because of *stop*, which is no Exception: never a failure, never retried, never swallowed.
 
-    Raises:
-        BaseException: What *stop* really was, where a host knows better.
+    Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation.
     """
+    if run.ended:
+        return
     really = host.translated(stop)
-    if not run.ended:
-        state = outcomes.from_interruption(really)
-        if isinstance(really, GeneratorExit):
-            # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
-            run.ended = True
-            run.scope.tell((run, (state.type.value, state.name), host.clock.now(), state.message))
-            lines.finished(run, state)
-            return
-        if state.is_crashed():
-            run.error_type = type(really).__name__
-            if run.span is not None:
-                run.span.record_exception(really, escaped=True)
-        await finish(run, host, state, True)
-    if really is not stop:
-        raise really from None
+    state = outcomes.from_interruption(really)
+    if isinstance(really, GeneratorExit):
+        # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
+        run.ended = True
+        run.scope.tell((run, (state.type.value, state.name), host.clock.now(), state.message))
+        lines.finished(run, state)
+        return
+    if state.is_crashed():
+        run.error_type = type(really).__name__
+        if run.span is not None:
+            run.span.record_exception(really, escaped=True)
+    await finish(run, host, state, True)
 
 
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:

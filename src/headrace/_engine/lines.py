@@ -9,8 +9,9 @@ from typing import Any, Final
 from headrace._engine.inputs import own_frames
 from headrace._engine.runs import Run
 from headrace._model.states import State
-from headrace.errors import StoreUnavailable, short
+from headrace.errors import RunTimeoutError, StoreUnavailable, short
 
+REMEMBERED: Final = 8
 ENGINE: Final = logging.getLogger("headrace.engine")
 RUNS: Final = {
     "flow": logging.getLogger("headrace.flow_runs"),
@@ -55,10 +56,12 @@ def completed(run: Run) -> None:
 def failed(run: Run, error: BaseException) -> None:
     """Show *error* with the user's frames, unless a run below has shown it."""
     scope = run.scope
-    shown = error is scope.shown
-    for above in ancestors(run):
-        above.scope.shown = error
-    if not shown and not isinstance(error, StoreUnavailable):  # the back office has said that one
+    shown = any(error is known for known in scope.shown)
+    if not shown:
+        for above in ancestors(run):
+            above.scope.shown = (error, *above.scope.shown[: REMEMBERED - 1])
+    # The back office has said the one, the final state says the other.
+    if not shown and not isinstance(error, StoreUnavailable | RunTimeoutError):
         trace = own_frames(error)
         say(run, logging.ERROR, "Failed with an exception", exc_info=(type(error), error, trace), kept=True)
 

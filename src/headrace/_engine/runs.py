@@ -37,8 +37,8 @@ class Scope:
         self.counter = itertools.count(1)
         self.trace: Trace | None = None
         self.tell: Callable[[tuple[Any, ...]], None] = journal.tell
-        # The last exception whose traceback was logged, so that a failure passing upwards is shown once.
-        self.shown: BaseException | None = None
+        # The last exceptions whose tracebacks were logged, so that a failure passing upwards is shown once.
+        self.shown: tuple[BaseException, ...] = ()
 
 
 class Run:
@@ -56,6 +56,8 @@ class Run:
     parameters: dict[str, Any] | None = None
     transitions: list[Transition] | None = None
     settles = False
+    # In progress when this process was forked: the parent records it, we never do.
+    inherited = False
     ended = False
     # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
     last: Stamp | None = None

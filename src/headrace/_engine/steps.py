@@ -7,7 +7,7 @@ asks for and the body within, and gives the body with itself around it, or the s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from headrace._engine import lines, prints
@@ -24,7 +24,6 @@ from headrace.errors import FlowRunTimeoutError, ParameterBindError, ParameterTy
 
 Body = Callable[[Run, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
 Step = Callable[[Spec, Host, Body], Body]
-Stream = Callable[[Run, tuple[Any, ...], dict[str, Any]], AsyncIterator[Any]]
 
 
 class Elapsed(Exception):
@@ -93,7 +92,7 @@ def retrying(spec: Spec, host: Host, body: Body) -> Body:
                 value = await body(run, args, kwargs)
             except Exception as raised:
                 error = explained(spec, raised, args, kwargs)
-                if not await again(run, host, policy, outcomes.from_error(spec.kind, error)):
+                if not await again(run, host, policy, outcomes.from_error(spec.kind, error, run.id)):
                     if error is raised:
                         raise
                     raise error from None
@@ -147,4 +146,4 @@ def too_long(run: Run, limit: float) -> Exception:
     else:
         after = "its body goes on in its thread until it returns, and what it returns is dropped"
     kind = TaskRunTimeoutError if run.spec.kind == "task" else FlowRunTimeoutError
-    return kind(f"{run.label} took longer than its timeout of {limit:g} s; {after}")
+    return kind(f"{run.label} took longer than its timeout of {limit:g} s; {after}", run.id)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from headrace._engine.begin import begin_flow, begin_task, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
-from headrace._engine.inputs import explained, own_frames, watch
+from headrace._engine.inputs import bare, explained, watch
 from headrace._engine.life import fail, finish, interrupt, ready
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
@@ -135,7 +135,7 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                     await fail(run, host, error)
             if error is not raised:
                 raise error from None
-            error.__traceback__ = own_frames(error)
+            bare(error)
             raise
         except GeneratorExit:
             # Who stops listening has had enough: that is no crash of the run.
@@ -208,7 +208,7 @@ async def worth_repeating(run: Run, host: Host, error: Exception, yielded: bool)
     if yielded:
         warn(run, "Is not retried: its consumer already has items of it, and would get them twice")
         return False
-    return await again(run, host, policy, outcomes.from_error(run.spec.kind, error))
+    return await again(run, host, policy, outcomes.from_error(run.spec.kind, error, run.id))
 
 
 def stepwise(

@@ -62,7 +62,7 @@ class LoopHost:
         A body that swallows the cancellation is waited for, since nothing may be left running, and named in the log.
 
         Raises:
-            Elapsed: It took longer, even if it returned a value after all.
+            Elapsed: It took longer, even if it returned a value after all: a body that blocks is not cancelled.
         """
         loop = asyncio.get_running_loop()
 
@@ -81,7 +81,7 @@ class LoopHost:
                 value = await function(*args, **kwargs)
         finally:
             watch.cancel()
-        if scope.cancelled_caught or scope.cancel_called:
+        if scope.cancelled_caught or scope.cancel_called or loop.time() >= scope.deadline:
             raise Elapsed
         return value
 

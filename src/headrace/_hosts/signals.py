@@ -1,4 +1,9 @@
-"""SIGTERM while root runs live: they end, recorded, and the process after them. Respects handlers that are there."""
+"""
+SIGTERM while root runs live: they end, recorded, and the process after them. Respects handlers that are there.
+
+Runs on a loop are cancelled, and only when the last of them has ended is the signal thrown, from a callback of the
+loop: a SystemExit that leaves a task would stop the loop at once, over the heads of all other tasks and their cleanup.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,8 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from weakref import WeakKeyDictionary
 
 from headrace.errors import TerminationSignal
 
@@ -15,56 +21,98 @@ if TYPE_CHECKING:
 
 
 class Terminations:
-    """Watch over SIGTERM from the first root run on the main thread to the last; restores what was there before."""
+    """
+    Watch over SIGTERM from the first root run on the main thread to the last.
+
+    Attributes:
+        blocking: Root runs of sync flows and tasks that live on the main thread.
+        tasks: How many root runs live in each asyncio task; weak, because loops are abandoned with tasks on them.
+        came: Whether the signal came while they lived.
+    """
 
     def __init__(self) -> None:
-        self.roots = 0
-        self.watching = False
+        self.blocking = 0
+        self.tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self.came = False
-        self.tasks: dict[asyncio.Task[Any], asyncio.AbstractEventLoop] = {}
 
     def enter(self, on_loop: bool) -> None:
         """Hear that a root run begins on this thread."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if self.roots == 0 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self.arrived)
-            self.watching, self.came = True, False
-        self.roots += 1
+        if not self.blocking and not self.within_reach():
+            self.came = False
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, self.arrived)
         task = current_task() if on_loop else None
-        if task is not None:
-            self.tasks[task] = task.get_loop()
+        if task is None:
+            self.blocking += 1
+        else:
+            self.tasks[task] = self.tasks.get(task, 0) + 1
 
     def leave(self, on_loop: bool) -> None:
         """Hear that a root run on this thread has ended."""
-        if threading.current_thread() is not threading.main_thread() or self.roots == 0:
+        if threading.current_thread() is not threading.main_thread():
             return
-        if on_loop:
-            task = current_task()
-            if task is not None:
-                self.tasks.pop(task, None)
-        self.roots -= 1
-        if self.roots == 0 and self.watching:
-            self.watching = False
-            if signal.getsignal(signal.SIGTERM) == self.arrived:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        task = current_task() if on_loop else None
+        if task is not None:
+            self.tasks[task] = self.tasks.get(task, 1) - 1
+            if not self.tasks[task]:
+                del self.tasks[task]
+        elif not on_loop:
+            self.blocking -= 1
+        if self.blocking or self.within_reach():
+            return
+        self.release()
+        if self.came and task is not None:
+            self.came = False
+            task.get_loop().call_soon(throw)
+
+    def within_reach(self) -> list[asyncio.Task[Any]]:
+        """Give the tasks with root runs whose loop runs, so that cancelling them has an effect."""
+        return [task for task in list(self.tasks) if not task.done() and task.get_loop().is_running()]
 
     def arrived(self, _number: int, _frame: FrameType | None) -> None:
         """End the runs: by cancelling the tasks they are in, or by an exception in this thread's own code."""
-        self.came = True
-        if not self.tasks:
+        tasks = self.within_reach()
+        if not tasks:
             raise TerminationSignal
-        for task, loop in list(self.tasks.items()):
-            loop.call_soon_threadsafe(task.cancel, "SIGTERM")
+        self.came = True
+        for task in tasks:
+            task.get_loop().call_soon_threadsafe(task.cancel, "SIGTERM")
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give the cancellation that SIGTERM caused as the signal it stands for; anything else as it is."""
         return TerminationSignal() if self.came and type(stop).__name__ == "CancelledError" else stop
 
+    def release(self) -> None:
+        """Give SIGTERM back, if it is ours."""
+        if signal.getsignal(signal.SIGTERM) == self.arrived:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def reset(self) -> None:
+        """Forget the runs of the parent: a forked child lives and dies by its own signals."""
+        self.blocking = 0
+        self.tasks.clear()
+        self.came = False
+        if threading.current_thread() is threading.main_thread():
+            self.release()
+
+
+def throw() -> NoReturn:
+    """Leave the loop that calls this; asyncio.run then ends the tasks that are left, in order."""
+    raise TerminationSignal
+
 
 def current_task() -> asyncio.Task[Any] | None:
-    """Give the task that runs on this thread's loop; asyncio is loaded by then, and this room need not load it."""
-    task: asyncio.Task[Any] | None = sys.modules["asyncio"].current_task()
+    """
+    Give the task that runs on this thread's loop; None where no loop runs: a coroutine may be closed outside of one.
+
+    asyncio is loaded by then, and this room need not load it.
+    """
+    try:
+        task: asyncio.Task[Any] | None = sys.modules["asyncio"].current_task()
+    except RuntimeError:
+        return None
     return task
 
 

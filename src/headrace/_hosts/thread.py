@@ -83,11 +83,6 @@ class ThreadHost:
             wall.finished()
             raise
         if not wall.wait(done, seconds):
-            lines.warn(
-                run,
-                "Timed out after %g s; its body goes on in its thread until it returns, and its result is dropped",
-                seconds,
-            )
             raise Elapsed
         ok, value = outcome[0]
         if ok:

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from headrace._model.states import State, StateType, combine, states_in
 from headrace.errors import (
-    FlowRunTimeoutError,
     ParameterTypeError,
-    TaskRunTimeoutError,
+    RunTimeoutError,
     TerminationSignal,
     UpstreamTaskError,
     short,
@@ -31,9 +30,9 @@ def from_value(value: Any) -> State[Any] | None:
     return combine(value, value) if states_in(value) else None
 
 
-def from_error(kind: Kind, error: Exception) -> State[Any]:
-    """Judge an exception that left a body: FAILED, under the name TimedOut when our own timeout raised it."""
-    if isinstance(error, TaskRunTimeoutError | FlowRunTimeoutError):
+def from_error(kind: Kind, error: Exception, run_id: str) -> State[Any]:
+    """Judge an exception that left the body of *run_id*: FAILED, under the name TimedOut when its own time was up."""
+    if isinstance(error, RunTimeoutError) and error.run_id == run_id:
         return State(StateType.FAILED, "TimedOut", message=str(error), data=error)
     if isinstance(error, ParameterTypeError):
         return State(StateType.FAILED, message=f"Validation of flow parameters failed: {describe(error)}", data=error)

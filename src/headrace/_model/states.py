@@ -54,7 +54,8 @@ class State(Generic[R_co]):
     """
     What a run is at one moment.
 
-    Two states are equal when type, name and message are; the moment and the value do not count.
+    Two states are equal when type, name and message are; moment, value and run do not count. So a set of states holds
+    one of each kind: gather them in a list.
     *timestamp* is None until the state has been given to a run.
     """
 

@@ -18,6 +18,7 @@ from headrace.settings import Settings
 T = TypeVar("T")
 SHORT: Final = 8
 SHOWN: Final = 5
+LAST: Final = "last"
 ID: Final = re.compile(r"[0-9a-f-]+")
 NUMBERED: Final = re.compile(r"([0-9a-f-]+)\.([0-9a-f]{1,12})")
 UNDASHED: Final = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
@@ -52,14 +53,17 @@ def spelled(asked: str) -> str:
 
 async def find_flow_run(store: Store, asked: str) -> FlowRun:
     """
-    Give the flow run whose id begins with *asked*.
+    Give the flow run whose id begins with *asked*; the newest for the word "last".
 
     Raises:
         RunNotFound: There is none.
         AmbiguousRunId: There are several.
     """
     begins = spelled(asked)
-    found = await store.flow_runs(begins=begins, limit=SHOWN) if ID.fullmatch(begins) else []
+    if begins == LAST:
+        found = await store.flow_runs(limit=1)
+    else:
+        found = await store.flow_runs(begins=begins, limit=SHOWN) if ID.fullmatch(begins) else []
     if len(found) > 1:
         raise AmbiguousRunId("flow", asked, [f"{short_id(run.id)} ({run.name})" for run in found])
     if found:
@@ -122,7 +126,7 @@ def is_dead(run: FlowRun) -> bool:
 
     Proved on the machine and boot on which it ran only, by the process's number and start; elsewhere nobody knows.
     """
-    if run.state.is_final() or run.owner is None or run.owner.count(":") < 3:
+    if run.end_time is not None or run.owner is None or run.owner.count(":") < 3:
         return False
     host, pid, start, boot = run.owner.rsplit(":", 3)
     here = _office.owner().rsplit(":", 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 import attrs
 import pytest
@@ -25,7 +26,8 @@ def test_a_run_whose_process_number_belongs_to_another_now_is_dead() -> None:
 
 
 def test_a_run_that_has_ended_is_not_dead() -> None:
-    ended = attrs.evolve(RUNNING, state=State(StateType.FAILED), owner=f"{HERE}:{os.getpid()}:1:{boot()}")
+    now = datetime.now(UTC)
+    ended = attrs.evolve(RUNNING, state=State(StateType.FAILED), end_time=now, owner=f"{HERE}:{os.getpid()}:1:{boot()}")
 
     assert not is_dead(ended)
 
