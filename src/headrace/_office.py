@@ -243,6 +243,9 @@ class BackOffice:
         if not self.ended:
             self.wake()
             thread.join(CLOSE_WITHIN)
+        if self.lost and self.commits:
+            # Where it never worked, the one line that says so says all.
+            log.error("%d rows could not be recorded; the database failed until the end", self.lost)
         if not self.ended:
             log.error("The database did not take the last events within %g s; they are lost", CLOSE_WITHIN)
         elif self.journal.told:

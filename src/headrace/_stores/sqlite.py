@@ -8,6 +8,7 @@ Reading goes through aiosqlite on a connection of its own and never stops the wr
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import sqlite3
@@ -28,7 +29,9 @@ from headrace._stores import schema
 from headrace._stores.rows import LOG_COLUMNS, TASK_HEAD, flow_record, log_record, task_record
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
+log: Final = logging.getLogger("headrace.store")
 PATIENCE: Final = 60.0
+SILENCE: Final = 2.0  # seconds of waiting before it is said, so that nobody takes it for a hang
 IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
 TURN: Final = 1.0
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -53,6 +56,7 @@ class SQLiteStore:
         self.current_synchronous = ""
         self.file: tuple[int, int] | None = None
         self.patience = PATIENCE
+        self.said_to_wait = False
         self.writer: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -130,6 +134,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             raise self.unavailable(error) from None
         self.patience = PATIENCE
+        self.said_to_wait = False
 
     def patiently(self, statement: str) -> sqlite3.Cursor:
         """
@@ -140,7 +145,8 @@ class SQLiteStore:
         """
         connection = self.writer
         assert connection is not None
-        deadline = time.monotonic() + self.patience
+        began = time.monotonic()
+        deadline = began + self.patience
         pause = 0.001
         while True:
             try:
@@ -148,6 +154,9 @@ class SQLiteStore:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() > deadline:
                     raise
+            if not self.said_to_wait and time.monotonic() > began + SILENCE:
+                self.said_to_wait = True
+                log.warning("Another process holds the database %s; waiting for it up to %g s", self.where, PATIENCE)
             time.sleep(pause * random.random())
             pause = min(pause * 2, 0.1)
 
