@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ COLOURS: Final = {
     logging.ERROR: "\x1b[31m",
     logging.CRITICAL: "\x1b[1;31m",
 }
+# What moves a terminal's cursor, clears it, or turns the order of what is read; line feeds and tabs are left.
+UNSEEN: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _level: str | None = None  # the last one set up
 
 
@@ -90,7 +93,7 @@ class ConsoleFormatter(logging.Formatter):
         self.second = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give *record* as a line, with the traceback below it where there is one."""
+        """Give *record* as a line, with the traceback below it where there is one; signs for terminals are escaped."""
         who = getattr(record, "run_label", None) or record.name
         second = int(record.created)
         known, shown = self.second
@@ -101,12 +104,14 @@ class ConsoleFormatter(logging.Formatter):
         level = f"{record.levelname:<7}"
         if self.colour:
             level = f"{COLOURS.get(record.levelno, '')}{level}{RESET}"
-        line = f"{moment} | {level} | {who} - {text_of(record)}"
+        said = f"{who} - {text_of(record)}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            said += "\n" + self.formatException(record.exc_info)
         if record.stack_info:
-            line += "\n" + self.formatStack(record.stack_info)
-        return line
+            said += "\n" + self.formatStack(record.stack_info)
+        if not said.isprintable() and UNSEEN.search(said):
+            said = UNSEEN.sub(escaped, said)
+        return f"{moment} | {level} | {said}"
 
 
 class ConsoleHandler(logging.Handler):
@@ -149,6 +154,11 @@ class ConsoleHandler(logging.Handler):
             stream.flush()
         except Exception:
             self.unwritten += 1
+
+
+def escaped(found: re.Match[str]) -> str:
+    """Give the sign *found* as Python writes it in a string."""
+    return found[0].encode("unicode_escape").decode()
 
 
 def colourful(stream: TextIO) -> bool:

@@ -25,8 +25,10 @@ class Sentence(click.ClickException):
     """An error that is shown as the one sentence it is."""
 
     def show(self, file: Any = None) -> None:
-        """Say it on stderr."""
-        click.echo(self.message, err=True)
+        """Say it on stderr; it may hold names of runs, which may hold anything."""
+        from headrace.cli.output import plain
+
+        click.echo(plain(self.message), err=True)
 
 
 class Nouns(click.Group):

@@ -10,8 +10,9 @@ from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._ports import Store
 from headrace._telemetry.logs import ConsoleFormatter
-from headrace.cli.output import Page
+from headrace.cli.output import Page, plain
 
+INDENT = "    "
 ONE_BY_ONE = 20  # a query takes 2 ms, all task runs of a flow run 0.04 ms each
 
 
@@ -41,10 +42,21 @@ def line_texts(on: Page, lines: Sequence[LogLine], names: dict[str, str], *, flo
                 "levelno": line.level,
                 "levelname": logging.getLevelName(line.level),
                 "name": line.logger,
-                "msg": line.message,
+                "msg": shown(line.message),
                 "run_label": f"{kind} run {names[line.run_id]!r}",
             }
         )
         date = "" if moment.date() == today else f"{moment:%Y-%m-%d} "
         texts.append(date + form.format(record))
     return texts
+
+
+def shown(message: str) -> str:
+    """Give *message* without signs that do something to a terminal; its further lines indented, unlike a record's."""
+    first, *others = message.split("\n")
+    return "\n".join([kept(first), *(INDENT + kept(line) for line in others)])
+
+
+def kept(line: str) -> str:
+    """Give *line* with all signs but tabs that cannot be seen escaped."""
+    return "\t".join(plain(piece) for piece in line.split("\t"))

@@ -209,7 +209,7 @@ def facts(on: Page, pairs: Iterable[tuple[str, str]]) -> list[str]:
     """Give the lines of a list of names and values; a value too long for its line goes on below."""
     import textwrap
 
-    found = [(name, value) for name, value in pairs if value]
+    found = [(name, plain(value)) for name, value in pairs if value]
     indent = max(len(name) for name, _ in found) + GAP
     lines: list[str] = []
     for name, value in found:
