@@ -38,7 +38,8 @@ def flow_run() -> None:
     """
     List, inspect and delete flow runs, and read their logs.
 
-    ID is a flow run's id or the beginning of it, as long as no other begins alike.
+    ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
+    flow run, without those that other runs called.
     """
 
 
@@ -97,7 +98,7 @@ def listed(on: Page, runs: list[FlowRun]) -> list[str]:
     return table(on, titles, rows, drop=("TOOK", "STARTED"))
 
 
-@flow_run.command(epilog="Example: headrace flow-run inspect 3f2a9c1e")
+@flow_run.command(epilog="Example: headrace flow-run inspect last")
 @click.argument("run_id", metavar="ID")
 @click.option(
     "--limit",
@@ -167,7 +168,7 @@ def described(run: FlowRun, lines: int, where: str) -> list[tuple[str, str]]:
     ]
 
 
-@flow_run.command(epilog="Example: headrace flow-run logs 3f2a9c1e")
+@flow_run.command(epilog="Example: headrace flow-run logs last")
 @click.argument("run_id", metavar="ID")
 @output_option
 def logs(run_id: str, output: Output) -> None:

@@ -19,8 +19,10 @@ T = TypeVar("T")
 SHORT: Final = 8
 SHOWN: Final = 5
 LAST: Final = "last"
+ANY: Final = "List them: headrace flow-run ls"
+NONE: Final = "There is none at all; run a flow first."
 ID: Final = re.compile(r"[0-9a-f-]+")
-NUMBERED: Final = re.compile(r"([0-9a-f-]+)\.([0-9a-f]{1,12})")
+NUMBERED: Final = re.compile(r"(last|[0-9a-f-]+)\.([0-9a-f]{1,12})")
 UNDASHED: Final = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 
 
@@ -53,7 +55,7 @@ def spelled(asked: str) -> str:
 
 async def find_flow_run(store: Store, asked: str) -> FlowRun:
     """
-    Give the flow run whose id begins with *asked*; the newest for the word "last".
+    Give the flow run whose id begins with *asked*; for the word "last" the newest, without those called by others.
 
     Raises:
         RunNotFound: There is none.
@@ -61,7 +63,7 @@ async def find_flow_run(store: Store, asked: str) -> FlowRun:
     """
     begins = spelled(asked)
     if begins == LAST:
-        found = await store.flow_runs(limit=1)
+        found = await newest(store)
     else:
         found = await store.flow_runs(begins=begins, limit=SHOWN) if ID.fullmatch(begins) else []
     if len(found) > 1:
@@ -71,12 +73,24 @@ async def find_flow_run(store: Store, asked: str) -> FlowRun:
     task = NUMBERED.fullmatch(begins) or (ID.fullmatch(begins) and await store.task_runs(begins, limit=1))
     if task:
         raise RunNotFound("flow", asked, f"A task run's id may: headrace task-run inspect {asked}")
-    raise RunNotFound("flow", asked)
+    raise RunNotFound("flow", asked, NONE if begins == LAST else ANY)
+
+
+async def newest(store: Store) -> list[FlowRun]:
+    """Give the outermost of the flow runs that called the newest one; an empty list where there is none."""
+    found = await store.flow_runs(limit=1)
+    above = found
+    while above and above[0].parent_id is not None:
+        found = above
+        above = await store.flow_runs(begins=prefix_of(above[0].parent_id), limit=1)
+    return above or found
 
 
 async def find_task_run(store: Store, asked: str) -> TaskRun:
     """
     Give the task run whose id is or begins with *asked*, or that is number N of the flow run X where *asked* is "X.N".
+
+    "last.N" is one of the newest flow run, as `find_flow_run` finds it.
 
     Raises:
         RunNotFound: There is none.
@@ -99,16 +113,14 @@ async def find_task_run(store: Store, asked: str) -> TaskRun:
 
 async def shared_prefix(store: Store, above: str, asked: str) -> str:
     """Give the part of their ids that task runs share with the one flow run, or outermost task run, that is *above*."""
-    names = {
-        prefix_of(run.id): f"{short_id(run.id)} ({run.name})"
-        for run in await store.flow_runs(begins=above, limit=SHOWN)
-    }
-    if not names:
+    flows = await newest(store) if above == LAST else await store.flow_runs(begins=above, limit=SHOWN)
+    names = {prefix_of(run.id): f"{short_id(run.id)} ({run.name})" for run in flows}
+    if not names and above != LAST:
         names = {
             prefix_of(run.id): f"{short_id(run.id)} ({run.name})" for run in await store.task_runs(above, limit=SHOWN)
         }
     if not names:
-        raise RunNotFound("flow", above, "List them: headrace flow-run ls")
+        raise RunNotFound("flow", above, NONE if above == LAST else ANY)
     if len(names) > 1:
         raise AmbiguousRunId("flow", asked, names.values())
     return next(iter(names))

@@ -31,7 +31,7 @@ def inspect(run_id: str, output: Output) -> None:
     Show a task run, each state it went through, what it called and what it logged.
 
     ID is a task run's whole id, or the beginning of its flow run's id, a dot, and the task run's number: the task run
-    fetch-00c of the flow run 3f2a9c1e is 3f2a9c1e.00c.
+    fetch-00c of the flow run 3f2a9c1e is 3f2a9c1e.00c, and last.00c if that flow run is the newest.
     """
     store = store_of_settings()
     run, top, lines = wait_for(inspected(store, run_id))

@@ -39,7 +39,7 @@ def test_a_bar_tells_waiting_running_and_retrying_apart(tell: Teller) -> None:
     bar = BAR.search(flaky)
 
     assert bar
-    assert re.fullmatch(r" *█░+▓░+▓? *", bar[1])
+    assert re.fullmatch(r" *█+░+▓+░+▓* *", bar[1])
     assert "░ waits  █ runs  ▓ retries" in lines
 
 

@@ -12,6 +12,7 @@ from headrace._model.records import FlowRun
 from headrace._model.states import State, StateType
 from headrace._office import boot, owner
 from headrace.cli.reading import is_dead, short_id, spelled
+from tests.unit.cli.recorded import Teller, record
 
 HERE = owner().rsplit(":", 3)[0]
 RUNNING = FlowRun("id", "nimble-falcon", "one", State(StateType.RUNNING), owner=owner())
@@ -59,3 +60,50 @@ def test_an_id_is_shown_short_with_the_number_of_a_task_run(number: str, shown: 
 
 def test_an_id_may_be_spelled_in_capitals_and_without_dashes() -> None:
     assert spelled(" 3F2A9C1E000040008000000000000000\n") == "3f2a9c1e-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize("word", ["last", " LAST\n"])
+def test_the_last_flow_run_is_the_newest(tell: Teller, word: str) -> None:
+    assert tell.json("flow-run", "inspect", word)["flow_name"] == "killed"
+    assert tell("flow-run", "logs", word).stderr.startswith("Flow run ")
+
+
+def test_the_last_flow_run_is_none_that_another_called(tell_own: Teller) -> None:
+    tell_own("flow-run", "delete", "last", "--yes")
+    tell_own("flow-run", "delete", tell_own.id_of("fails"), "--yes")
+
+    newest_first = [run["flow_name"] for run in tell_own.json("flow-run", "ls")]
+
+    assert newest_first == ["child", "pipeline"]
+    assert tell_own.json("flow-run", "inspect", "last")["flow_name"] == "pipeline"
+
+
+def test_task_runs_of_the_last_flow_run_are_found_by_their_number(tell_own: Teller) -> None:
+    assert tell_own.json("task-run", "inspect", "last.001")["name"] == "stopped_short-001"
+
+    for _ in range(2):
+        tell_own("flow-run", "delete", "last", "--yes")
+
+    assert tell_own.json("task-run", "inspect", "last.3")["name"] == "add-003"
+    said = tell_own("task-run", "inspect", "last.00c", status=1).stderr
+    assert said.startswith("No task run has an id that begins with 'last.00c'. ")
+    said = tell_own("flow-run", "inspect", "last.3", status=1).stderr
+    assert said.endswith("A task run's id may: headrace task-run inspect last.3\n")
+
+
+def test_a_subflow_run_that_a_task_outside_flows_called_can_be_the_last(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("alone") / "home"
+    record("from headrace import flow, task\n@flow\ndef below(): pass\n@task\ndef alone(): below()\nalone()\n", home)
+
+    assert Teller(home).json("flow-run", "inspect", "last")["flow_name"] == "below"
+
+
+def test_where_there_is_no_flow_run_the_last_is_not_found(tell_own: Teller) -> None:
+    for _ in range(3):
+        tell_own("flow-run", "delete", "last", "--yes")
+
+    for noun, asked in (("flow-run", "last"), ("task-run", "last.1")):
+        said = tell_own(noun, "inspect", asked, status=1).stderr
+        assert said == "No flow run has an id that begins with 'last'. There is none at all; run a flow first.\n"
