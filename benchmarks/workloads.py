@@ -178,10 +178,10 @@ PROGRAMS = (
     ),
     Program(
         "command",
-        "`headrace flow-run ls` as a whole process, against one that imports click",
-        ("-m", "headrace", "flow-run", "ls"),
+        "what `headrace flow-run ls` loads before it reads, against click alone, each in a fresh process",
+        ("-c", "import headrace.cli.flow_run, headrace._stores.sqlite"),
         ("-c", "import click"),
-        "wall",
+        "import",
         Bar("value", 250.0),
     ),
     Program(
