@@ -7,6 +7,7 @@ What users import. Names resolve on first touch, so that importing one of them d
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,10 +41,32 @@ def __getattr__(name: str) -> Any:
         return _version()
     place = _PLACES.get(name)
     if place is None:
-        raise AttributeError(f"module 'headrace' has no attribute {name!r}; it has {', '.join(sorted(_PLACES))}")
+        asking = sys._getframe(1).f_code.co_name  # pyright: ignore[reportPrivateUsage]
+        raise _missing(name, imported=asking == "_handle_fromlist")
     value = getattr(importlib.import_module(place), name)
     globals()[name] = value
     return value
+
+
+def _missing(name: str, *, imported: bool) -> Exception:
+    """
+    Give the error for *name*, which is not there, with the nearest that is or what to do today.
+
+    `from headrace import name` asks for the attribute first and then for a module, and of an AttributeError it tells
+    nothing. So where there is no such module either it gets an ImportError, whose sentence people see.
+    """
+    from importlib.machinery import PathFinder  # noqa: PLC0415 - for what is not there
+
+    if name.startswith("_") or PathFinder.find_spec(f"{__name__}.{name}", __path__):
+        return AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    from headrace._model.later import NAMES  # noqa: PLC0415 - see above
+    from headrace.errors import nearest  # noqa: PLC0415 - see above
+
+    today = NAMES.get(name)
+    hint = nearest(name, _PLACES) if today is None else f" yet. {today}"
+    if imported:
+        return ImportError(f"cannot import name {name!r} from {__name__!r}{hint}", name=__name__, path=__file__)
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def _version() -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
 import attrs
 
 from headrace._engine.life import call_life, drive
 from headrace._engine.spec import Spec
 from headrace._engine.streams import stepwise, stream_life
+from headrace._model.later import ATTRIBUTES
 from headrace._model.naming import checked
 from headrace._model.options import HOOKS, FlowOptions, TaskOptions, retry_policy, settle
 from headrace._runtime import host_for
@@ -205,6 +206,15 @@ class Decorated:
     def timeout_seconds(self) -> float | None:
         """How long an attempt may take, in seconds."""
         return self.spec.timeout
+
+    if not TYPE_CHECKING:  # a checker would take it to have every attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say that there is no such attribute; of those that people look for, also what to do today."""
+            today = ATTRIBUTES.get(name)
+            if today is not None:
+                raise AttributeError(f"{self.kind.title()}s have no {name} yet. {today}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __reduce__(self) -> str:
         """Pickle by name, as functions are: another process imports the module and finds this object there."""

@@ -59,9 +59,6 @@ def test_the_options_are_these_and_no_others() -> None:
         (flow, "timeout", r"@flow has no option 'timeout' .*; did you mean 'timeout_seconds'\?"),
         (task, "flow_run_name", r"did you mean 'task_run_name'\?"),
         (flow, "tags", r"@flow has no option 'tags'"),
-        (flow, "task_runner", r"@flow has no option 'task_runner'"),
-        (task, "cache_policy", r"@task has no option 'cache_policy'"),
-        (task, "persist_result", r"@task has no option 'persist_result'"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest_name(decorate: Any, option: str, sentence: str) -> None:

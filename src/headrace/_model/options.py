@@ -2,7 +2,7 @@
 Options: what @flow and @task can be told, each declared once: its name, its type for checkers, its check.
 
 `TaskOptions` and `FlowOptions` are what a checker reads behind `**options`; the `Annotated` second half of each line is
-what `settle` runs. An option of a later time is unknown here: there are no inert parameters.
+what `settle` runs. An option of a later time is refused with what to do today: there are no inert parameters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
+from headrace._model import later
 from headrace._model.naming import checked
 from headrace._model.policy import LONGEST, RetryPolicy
 from headrace.errors import OptionError, OptionTypeError, nearest, short, wrong_type
@@ -193,10 +194,10 @@ def settle(kind: type, owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for option, value in given.items():
         if option not in known:
             decorator = "@task" if kind is TaskOptions else "@flow"
-            raise OptionTypeError(
-                f"{decorator} has no option {option!r} (given for {owner}){nearest(option, known)} "
-                f"It takes: {', '.join(sorted(known))}."
-            )
+            unknown = f"{decorator} has no option {option!r} (given for {owner})"
+            if option in later.OPTIONS:
+                raise OptionTypeError(f"{unknown} yet. {later.OPTIONS[option]}")
+            raise OptionTypeError(f"{unknown}{nearest(option, known)} It takes: {', '.join(sorted(known))}.")
         if value is not None:
             settled[option] = known[option](owner, option, value)
     asked = settled.get("durability")

@@ -1,0 +1,72 @@
+"""Later: what people look for that is not there yet, each with what to do today. Never a parameter without effect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CACHING: Final = (
+    "Nothing is cached: each call runs the body. Keep what is dear in functools.cache or in a file of yours."
+)
+RESULTS: Final = "Results are not stored: a call gives the value, in memory. Let the task write what has to last."
+DRAWING: Final = (
+    "Flows are not drawn before they run. Run it, then see what called what: headrace flow-run inspect last"
+)
+TRANSACTIONS: Final = "There are no transactions. Undo a step in an except block, or in an on_failure hook."
+SCHEDULES: Final = "There are no schedules and no workers. Let cron, systemd or your own program call the flow."
+PAUSES: Final = "Runs cannot be paused. Make two flows of it, and call the second when it may go on."
+WORKERS: Final = "There are no workers. Call the task in a process of yours, such as one that a queue starts."
+
+OPTIONS: Final = {
+    "asset_deps": "There are no assets. Say with tags what a task reads and writes.",
+    "cache_expiration": CACHING,
+    "cache_key_fn": CACHING,
+    "cache_policy": CACHING,
+    "cache_result_in_memory": RESULTS,
+    "on_commit": TRANSACTIONS,
+    "on_rollback": TRANSACTIONS,
+    "persist_result": RESULTS,
+    "refresh_cache": CACHING,
+    "result_serializer": RESULTS,
+    "result_storage": RESULTS,
+    "result_storage_key": RESULTS,
+    "task_runner": (
+        "Tasks run where they are called: sync ones in that thread, async ones on that loop. "
+        "In async code, run tasks side by side with asyncio.TaskGroup."
+    ),
+    "viz_return_value": DRAWING,
+}
+ATTRIBUTES: Final = {
+    "apply_async": WORKERS,
+    "delay": WORKERS,
+    "deploy": SCHEDULES,
+    "from_source": SCHEDULES,
+    "map": (
+        "Call it for each item: [step(item) for item in items]; "
+        "in async code, run the calls side by side with asyncio.TaskGroup."
+    ),
+    "on_commit": TRANSACTIONS,
+    "on_rollback": TRANSACTIONS,
+    "serve": SCHEDULES,
+    "submit": (
+        "In async code, run tasks side by side with asyncio.TaskGroup; in sync code, call them one after another."
+    ),
+    "to_deployment": SCHEDULES,
+    "visualize": DRAWING,
+}
+NAMES: Final = {
+    "aserve": SCHEDULES,
+    "allow_failure": "Call the task before with return_state=True and hand over state.result(raise_on_failure=False).",
+    "deploy": SCHEDULES,
+    "get_client": "There is no server to talk to. Read the record: headrace flow-run ls --output json",
+    "pause_flow_run": PAUSES,
+    "quote": (
+        "States are looked for within lists, tuples, sets and dicts, and anything else is handed over as it is. "
+        "Leave it out."
+    ),
+    "resume_flow_run": PAUSES,
+    "runtime": "Ask for the run in progress: headrace.context.get_run_context()",
+    "serve": SCHEDULES,
+    "suspend_flow_run": PAUSES,
+    "transaction": TRANSACTIONS,
+    "unmapped": "There is no map to keep an argument out of. Call the task for each item.",
+}
