@@ -118,6 +118,21 @@ def test_a_message_of_a_hundred_thousand_characters_is_cut_and_says_so(file: SQL
     assert "(cut: 100," in (run.state.message or "")
 
 
+def test_the_size_counts_what_the_write_ahead_log_still_holds(file: SQLiteStore, tmp_path: Path) -> None:
+    @flow(durable=True)
+    def talks() -> None:
+        for _ in range(20):
+            get_run_logger().error("x" * 60_000)
+
+    talks()
+    size = float(drive_reads(file.facts())["size"].removesuffix(" MB"))
+
+    main = (tmp_path / "runs.db").stat().st_size
+    assert main < 1_000_000  # none of the lines is there yet
+    assert abs(size - (main + (tmp_path / "runs.db-wal").stat().st_size) / 1e6) < 0.1
+    assert size > 1.2
+
+
 def drive_reads(reading: Any) -> Any:
     """Read from a SQLite store in a test that is not async."""
 

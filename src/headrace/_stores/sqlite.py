@@ -322,12 +322,19 @@ class SQLiteStore:
                 await self.close()
         return len(doomed)
 
+    def size(self) -> int:
+        """Give the bytes of the file and of its write-ahead log, where commits stay until SQLite moves them over."""
+        size = self.path.stat().st_size
+        with contextlib.suppress(FileNotFoundError):  # gone when the last connection is
+            size += self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        return size
+
     async def facts(self) -> dict[str, str]:
         """Say where the data is, how large, and how SQLite keeps it."""
         async with self.reading() as connection:
             found: dict[str, str] = {
                 "database": self.where,
-                "size": f"{self.path.stat().st_size / 1e6:.1f} MB",
+                "size": f"{self.size() / 1e6:.1f} MB",
             }
             for name, statement in (
                 ("SQLite", "SELECT sqlite_version()"),
