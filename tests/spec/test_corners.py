@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from headrace import flow, task
+from headrace._model.records import FlowRun
 from headrace.errors import FlowRunTimeoutError, RunNameError, TaskRunTimeoutError
 from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record
@@ -124,7 +125,10 @@ def test_self_is_no_parameter_of_a_bound_hook_either(record: Record) -> None:
 
     seen: list[Any] = []
     bound = Loader().go
-    bound.on_running(lambda _flow, run, _state: seen.append(run.parameters))
+
+    @bound.on_running
+    def look(_flow: object, run: FlowRun, _state: object) -> None:
+        seen.append(run.parameters)
 
     assert bound(4) == 4
     assert seen == [{"k": 4}]
