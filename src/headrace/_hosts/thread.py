@@ -6,45 +6,21 @@ import contextvars
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
 from headrace._engine import lines
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
-from headrace._hosts.chance import draw
 from headrace._hosts.clock import wall
-from headrace._hosts.signals import terminations
-from headrace._ports import Clock
+from headrace._hosts.rooted import ANSWER_WITHIN, Rooted
 from headrace.errors import StoreUnavailable
 
-ANSWER_WITHIN: Final = 60.0
 
-
-class ThreadHost:
+class ThreadHost(Rooted):
     """Blocks the calling thread where a life waits."""
 
-    def __init__(self, desk: Callable[[], Journal]) -> None:
-        self.clock: Clock = wall
-        self.desk = desk
-
-    def open(self) -> Journal:
-        """Give the journal to a root run; `close` is called when it has ended."""
-        journal = self.desk()
-        terminations.enter(False)
-        return journal
-
-    def close(self) -> None:
-        """Hear that a root run has ended."""
-        terminations.leave(False)
-
-    def draw(self) -> float:
-        """Draw a number in [0, 1), for jitter."""
-        return draw()
-
-    def translated(self, stop: BaseException) -> BaseException:
-        """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
-        return terminations.translated(stop)
+    on_loop = False
 
     async def call(
         self,
