@@ -118,9 +118,8 @@ def harnessed(counting: bool) -> Generator[Harness, None, None]:
         store = MemoryStore()
         runtime = Runtime(settings, store, counter()) if counting else Runtime(settings, store)
         harness = Harness(runtime, store, home)
-        undo.enter_context(setting(HEADRACE_HOME=str(home), HEADRACE_DATABASE_URL="memory:"))
         undo.callback(runtime.close)
-        undo.enter_context(in_force(runtime))
+        undo.enter_context(in_force(runtime, HEADRACE_HOME=str(home), HEADRACE_DATABASE_URL="memory:"))
         yield harness
         harness.settle()
         harness.closed = True
@@ -133,27 +132,13 @@ def restore_level(level: int) -> None:
         logging.getLogger("headrace").setLevel(level)
 
 
-@contextlib.contextmanager
-def setting(**values: str) -> Generator[None, None, None]:
-    """Set environment variables for the block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 @attrs.define(eq=False)
 class Layer:
-    """A runtime in force, and the one below it."""
+    """A runtime in force, and what was in its place: the one below it, and environment variables."""
 
     runtime: Runtime
     below: Runtime | None
+    environment: dict[str, str | None]
 
 
 _layers: list[Layer] = []
@@ -161,10 +146,11 @@ _guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def in_force(runtime: Runtime) -> Generator[None, None, None]:
-    """Let the process use *runtime*. Blocks may end in any order: the one begun last of those still open counts."""
+def in_force(runtime: Runtime, **environment: str) -> Generator[None, None, None]:
+    """Let the process use *runtime*, in this *environment*. Blocks may end in any order: the one begun last of those still open counts."""
     with _guard:
-        layer = Layer(runtime, _runtime.replace(runtime))
+        layer = Layer(runtime, _runtime.replace(runtime), {name: os.environ.get(name) for name in environment})
+        os.environ.update(environment)
         _layers.append(layer)
     try:
         yield
@@ -173,9 +159,19 @@ def in_force(runtime: Runtime) -> Generator[None, None, None]:
             place = _layers.index(layer)
             _layers.remove(layer)
             if place < len(_layers):
-                _layers[place].below = layer.below
+                _layers[place].below, _layers[place].environment = layer.below, layer.environment
             else:
                 _runtime.replace(layer.below)
+                put_back(layer.environment)
+
+
+def put_back(environment: dict[str, str | None]) -> None:
+    """Give environment variables the values they had."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def id_of(run: FlowRun | TaskRun | str) -> str:

@@ -104,13 +104,16 @@ def test_blocks_nest_and_each_sees_its_own() -> None:
 def test_blocks_that_end_out_of_order_leave_the_open_one_in_force() -> None:
     before = _runtime.replace(None)
     _runtime.replace(before)
+    environment = dict(os.environ)
     first, second = headrace_test_harness(), headrace_test_harness()
     one, two = first.__enter__(), second.__enter__()
 
     first.__exit__(None, None, None)
     inner()
+    assert os.environ["HEADRACE_HOME"] == str(two.home)
     second.__exit__(None, None, None)
 
+    assert dict(os.environ) == environment
     assert (len(one.flow_runs()), len(two.flow_runs())) == (0, 1)
     assert _runtime.replace(before) is before
 
