@@ -147,7 +147,11 @@ _guard = threading.Lock()
 
 @contextlib.contextmanager
 def in_force(runtime: Runtime, **environment: str) -> Generator[None, None, None]:
-    """Let the process use *runtime*, in this *environment*. Blocks may end in any order: the one begun last of those still open counts."""
+    """
+    Let the process use *runtime*, in this *environment*.
+
+    Blocks may end in any order: the one begun last of those still open counts.
+    """
     with _guard:
         layer = Layer(runtime, _runtime.replace(runtime), {name: os.environ.get(name) for name in environment})
         os.environ.update(environment)
