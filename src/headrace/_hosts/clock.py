@@ -29,10 +29,24 @@ class RealClock:
 
     def wait(self, lock: Lock, seconds: float) -> bool:
         """Block this thread until *lock* could be acquired or *seconds* have passed; tell whether it was."""
-        return lock.acquire(timeout=min(seconds, LONGEST_WAIT))
+        return acquired(lock, seconds)
 
 
-LONGEST_WAIT: Final = 4_000_000.0  # threading refuses timeouts beyond some 292 years on 64 bits, 49 days on 32
+def acquired(lock: Lock, seconds: float) -> bool:
+    """
+    Acquire *lock* within *seconds*, in turns; tell whether it was.
+
+    In turns, because a signal that comes in the moment before a thread begins to wait is noticed only when the wait
+    ends: Ctrl-C would seem to be ignored.
+    """
+    deadline = time.monotonic() + seconds
+    while not lock.acquire(timeout=max(0.0, min(TURN, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+    return True
+
+
+TURN: Final = 0.5
 
 
 class Wall:

@@ -12,7 +12,7 @@ from headrace._engine import lines
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
-from headrace._hosts.clock import wall
+from headrace._hosts.clock import acquired, wall
 from headrace._hosts.rooted import ANSWER_WITHIN, Rooted
 from headrace.errors import StoreUnavailable
 
@@ -86,7 +86,7 @@ class ThreadHost(Rooted):
             done.release()
 
         desk.ask(answer)
-        if not done.acquire(timeout=ANSWER_WITHIN):
+        if not acquired(done, ANSWER_WITHIN):
             return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
         return problem[0]
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final
 
-from headrace._hosts.clock import LONGEST_WAIT
 from headrace._ports import Lock
 from headrace.testing.threads import Census, Grade
 
@@ -24,6 +23,7 @@ log: Final = logging.getLogger("headrace.testing")
 FIRST_NAP, LONGEST_NAP = 0.0002, 0.01
 CONVINCED_AFTER: Final = 0.01  # what a thread with work in hand may need to show itself, on a busy machine
 STILL_AFTER: Final = 5.0
+LONGEST_WAIT: Final = 4_000_000.0  # seconds; threading refuses what is too long for the system
 
 
 class Waiting:
