@@ -70,13 +70,11 @@ class Flow(Decorated, Generic[P, R_co]):
         """
         if self.arguments:
             args = self.arguments + args
-        if self.streams or "return_state" in kwargs or "wait_for" in kwargs:
-            return self.start(args, kwargs)
-        life = self.life(args, kwargs)
-        if not self.drives:
-            return life
         try:
-            return drive(life)
+            if self.streams or "return_state" in kwargs or "wait_for" in kwargs:
+                return self.start(args, kwargs)
+            life = self.life(args, kwargs)
+            return drive(life) if self.drives else life
         except BaseException as error:
             # Raised again as it is, without our frames: the caller's line is followed by the body's.
             bare(error)

@@ -159,9 +159,7 @@ def end_stranded(run: Run, host: Host, error: RecursionError) -> None:
         while trace is not None:
             found = trace.tb_frame.f_locals.get("run")
             if isinstance(found, Run) and found is not run and not found.ended:
-                found.ended = True
-                state = outcomes.from_error(found.spec.kind, error, found.id)
-                found.scope.tell((found, (state.type.value, state.name), host.clock.now(), state.message))
+                tell_end(found, host, outcomes.from_error(found.spec.kind, error, found.id))
             trace = trace.tb_next
         passed = passed.__context__
 
@@ -178,8 +176,7 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     state = outcomes.from_interruption(really)
     if isinstance(really, GeneratorExit):
         # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
-        run.ended = True
-        run.scope.tell((run, (state.type.value, state.name), host.clock.now(), state.message))
+        tell_end(run, host, state)
         lines.finished(run, state)
         return
     if state.is_crashed():
@@ -189,22 +186,26 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     await finish(run, host, state, True)
 
 
-async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
-    """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
-    if run.span is not None:
-        run.span.close()
-    scope = run.scope
+def tell_end(run: Run, host: Host, state: State[Any]) -> int:
+    """Tell that *run* ends in *state*; give the moment."""
     at = host.clock.now()
     stamp = (state.type.value, state.name)
     if not state.is_final():
         run.last = stamp
-    scope.tell((run, stamp, at, state.message))
+    run.scope.tell((run, stamp, at, state.message))
     run.ended = True
-    ended = run.stamped(state, at)
+    return at
+
+
+async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
+    """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
+    if run.span is not None:
+        run.span.close()
+    ended = run.stamped(state, tell_end(run, host, state))
     await run_hooks(run, host, ended)
     if run.settles:
-        problem = await host.settled(scope.journal)
-        if problem is not None and scope.level == "strict" and not isinstance(state.data, StoreUnavailable):
+        problem = await host.settled(run.scope.journal)
+        if problem is not None and run.scope.level == "strict" and not isinstance(state.data, StoreUnavailable):
             raise problem
     lines.finished(run, ended)
     if return_state:

@@ -55,17 +55,22 @@ def calling(spec: Spec, host: Host) -> Body:
 
 def announcing(spec: Spec, host: Host, body: Body) -> Body:
     """Call the on_running hooks at each attempt."""
-    hooks = spec.hooks["on_running"]
+    if not spec.hooks["on_running"]:
+        # Where the first one comes after decoration, by @task.on_running, the life is compiled again.
+        return body
 
     async def announced(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if hooks:
-            stamp = RUNNING if run.attempt == 1 else RETRYING
-            state = run.stamped(State(StateType.RUNNING, stamp[1]), host.clock.now())
-            await run_hooks(run, host, state)
+        await announce(run, host)
         return await body(run, args, kwargs)
 
-    # Where the first such hook comes after decoration, by @task.on_running, the life is compiled again.
-    return announced if hooks else body
+    return announced
+
+
+async def announce(run: Run, host: Host) -> None:
+    """Call the on_running hooks, if there are any, for the attempt that begins."""
+    if run.spec.hooks["on_running"]:
+        stamp = RUNNING if run.attempt == 1 else RETRYING
+        await run_hooks(run, host, run.stamped(State(StateType.RUNNING, stamp[1]), host.clock.now()))
 
 
 def printing(spec: Spec, _host: Host, body: Body) -> Body:

@@ -13,14 +13,13 @@ from typing import Any, Final
 
 from headrace._engine.begin import begin_flow, begin_task, plain_arguments, preparation
 from headrace._engine.context import current_run
-from headrace._engine.hooks import run_hooks
 from headrace._engine.inputs import bare, explained, watch
 from headrace._engine.life import fail, finish, interrupt, ready
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
-from headrace._engine.steps import Elapsed, again, too_long
+from headrace._engine.steps import Elapsed, again, announce, too_long
 from headrace._model import outcomes
 from headrace._model.events import RUNNING
 from headrace._model.states import State, StateType
@@ -191,13 +190,6 @@ async def attempts(
             raise
         except BaseException as caught:
             thrown = caught
-
-
-async def announce(run: Run, host: Host) -> None:
-    """Call the on_running hooks."""
-    if run.spec.hooks["on_running"]:
-        state: State[Any] = State(StateType.RUNNING, "Running" if run.attempt == 1 else "Retrying")
-        await run_hooks(run, host, run.stamped(state, host.clock.now()))
 
 
 async def worth_repeating(run: Run, host: Host, error: Exception, yielded: bool) -> bool:
