@@ -151,6 +151,14 @@ class Clock(Protocol):
         ...
 
 
+class Home(Protocol):
+    """Where the body of a flow run runs: a task on a loop, or a thread."""
+
+    def interrupt(self) -> None:
+        """Have the body hear, at its next wait, that its run is to stop; from any thread."""
+        ...
+
+
 class Host(Protocol):
     """Who a life waits on: a loop that suspends, or a thread that blocks."""
 

@@ -27,6 +27,7 @@ class Journal:
         level: The durability of roots that do not say.
         observer: Who makes spans; None while nobody listens.
         owner: Host and process, recorded with each flow run.
+        live: The flow runs in progress in this process, by id.
     """
 
     def __init__(self, *, draw: Callable[[], str], level: str) -> None:
@@ -34,6 +35,7 @@ class Journal:
         self.level = level
         self.observer: Observer | None = None
         self.owner = ""
+        self.live: dict[str, Any] = {}
 
     def start(self, wake: Callable[[], None], owner: str) -> None:
         """Begin empty, with a back office that *wake* wakes, in the process *owner*."""
@@ -58,6 +60,14 @@ class Journal:
         self.told.append((None, ASK, 0, answer))
         self.asleep = False
         self.wake()
+
+    def stop(self, run_id: str, why: str) -> bool:
+        """Ask the flow run *run_id* to end, for the reason *why*; tell whether it is in progress here."""
+        run = self.live.get(run_id)
+        if run is None:
+            return False
+        run.stop(why)
+        return True
 
     @property
     def crowded(self) -> bool:

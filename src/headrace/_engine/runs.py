@@ -19,7 +19,7 @@ from headrace._model.ids import FIRST
 from headrace._model.naming import slug
 from headrace._model.records import FlowRun, TaskRun, moment, task_run_name
 from headrace._model.states import State
-from headrace._ports import Trace
+from headrace._ports import Home, Trace
 
 
 class Scope:
@@ -59,6 +59,10 @@ class Run:
     # In progress when this process was forked: the parent records it, we never do.
     inherited = False
     ended = False
+    # The map or stream it is one of; a `headrace._engine.groups.Group`.
+    group: Any = None
+    # Why it is to stop, once somebody wants that.
+    stopping: str | None = None
     # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
     last: Stamp | None = None
     flow_attempt = 1
@@ -130,7 +134,21 @@ class TaskRunning(Run):
 
 
 class FlowRunning(Run):
-    """A flow run in progress."""
+    """
+    A flow run in progress.
+
+    Attributes:
+        home: Where its body runs, as its host knows it.
+    """
+
+    home: Home | None = None
+
+    def stop(self, why: str) -> None:
+        """Ask the run to end, for the reason *why*: from any thread, and heard at the body's next wait or call."""
+        if self.stopping is None and not self.ended:
+            self.stopping = why
+            if self.home is not None:
+                self.home.interrupt()
 
     @property
     def name(self) -> str:

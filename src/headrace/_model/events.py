@@ -2,8 +2,9 @@
 Events: the transitions of a run as small tuples, and what a list of them amounts to. Never keeps or sends any.
 
 An event is `(run, stamp, at, said)`: whose it is, the type and name of the state entered, nanoseconds since 1970, and
-the state's message. Log lines travel the same way under the stamp LOG, with `(level, logger, message)` as what is
-said, and under ASK comes who wants to be called when all before is committed.
+the state's message. Log lines travel the same way under the stamp LOG, with `(level, logger, message)` as what is said.
+Under GROUP comes, in the place of a run, a map or stream of which every run has ended; under ASK comes who wants to be
+called when all before is committed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ RETRYING: Final[Stamp] = ("RUNNING", "Retrying")
 AWAITING_RETRY: Final[Stamp] = ("SCHEDULED", "AwaitingRetry")
 COMPLETED: Final[Stamp] = ("COMPLETED", "Completed")
 LOG: Final[Stamp] = ("LOG", "Log")
+CANCELLING: Final[Stamp] = ("CANCELLING", "Cancelling")
+GROUP: Final[Stamp] = ("GROUP", "Group")
 ASK: Final[Stamp] = ("ASK", "Ask")
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
