@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import attrs
 
 from headrace._model.events import Transition
-from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._model.records import FlowRun, LogLine, Request, TaskRun
 
 Row = Sequence[Any]
 
@@ -86,6 +86,32 @@ class Store(Protocol):
         """Remove a flow run and its subflows, with task runs and log lines; give the number of flow runs."""
         ...
 
+    async def request(self, request: Request) -> bool:
+        """
+        Leave *request* for the process that runs the run; asking twice is asking once.
+
+        Gives False, and leaves nothing, where no such run goes on.
+        """
+        ...
+
+    async def requests(self, run_ids: Collection[str]) -> list[Request]:
+        """
+        List what was asked of the runs *run_ids* and not heard yet, oldest first.
+
+        Made to be called often by who appends: while nobody else wrote, nothing is read.
+        """
+        ...
+
+    async def heard(self, requests: Collection[Request]) -> None:
+        """
+        Remove *requests*; those of a run also go when it is deleted.
+
+        Raises:
+            StoreUnavailable: They are still there: another process was writing, and is not waited for as long as in
+                `append`.
+        """
+        ...
+
     async def facts(self) -> dict[str, str]:
         """Give what `headrace doctor` shows of the store."""
         ...
@@ -159,6 +185,49 @@ class Home(Protocol):
         ...
 
 
+class Places(Protocol):
+    """How many submitted calls may be at work at once; who waits gives its place back meanwhile."""
+
+    def aside(self, call: Any) -> None:
+        """Give the place of *call* back while its body waits."""
+        ...
+
+    def back(self, call: Any, arrived: Callable[[], object]) -> bool:
+        """Have a place again: True at once, or *arrived* is called when there is one."""
+        ...
+
+    def hurry(self, call: Any, arrived: Callable[[], object] | None = None) -> None:
+        """Have a place again without waiting: the call is about to end."""
+        ...
+
+
+class Crew(Protocol):
+    """All that one flow run has submitted."""
+
+    policy: str
+    stopping: str | None
+
+    def finish(self) -> Any:
+        """Take nothing more; give the gate that opens when all has ended."""
+        ...
+
+    def stop(self, why: str) -> None:
+        """Stop everything, for the reason *why*."""
+        ...
+
+    def abandon(self, why: str) -> list[str]:
+        """Give up on what does not end; give the names of the runs."""
+        ...
+
+    def unseen(self) -> list[str]:
+        """Give the names of runs that did not complete, and of which nobody asked what came of them."""
+        ...
+
+    def errors(self) -> list[Exception]:
+        """Give the exceptions of the runs that failed by themselves, each once."""
+        ...
+
+
 class Host(Protocol):
     """Who a life waits on: a loop that suspends, or a thread that blocks."""
 
@@ -202,6 +271,29 @@ class Host(Protocol):
 
     async def settled(self, desk: Any) -> Exception | None:
         """Wait until what *desk* was told so far is committed; give what went wrong instead."""
+        ...
+
+    def home(self, run: Any) -> Home:
+        """Tell where the body of the flow run *run*, which is about to begin, runs."""
+        ...
+
+    def really(self, run: Any, stop: BaseException) -> BaseException:
+        """Give what *stop*, which left the body of the flow run *run*, is to its caller."""
+        ...
+
+    async def until(self, gates: Sequence[Any], seconds: float = ..., *, shielded: bool = ...) -> bool:
+        """
+        Wait until all *gates* are open; tell whether they are, after *seconds* at most.
+
+        The place at work of the submitted call that waits here is given back meanwhile.
+
+        Args:
+            shielded: Let no scope that was cancelled around the run end the wait.
+
+        Raises:
+            RunningLoopError: This would block an event loop.
+            RunCancelled: The run that waits is to stop.
+        """
         ...
 
     async def answer(self, value: Awaitable[Any]) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace import flow
-from headrace._stores.sqlite import as_json
+from headrace._stores.encoding import as_json
 from tests.spec.forms import Form, Record
 
 

@@ -1,4 +1,4 @@
-"""Records: a flow run, a task run, a log line, as hooks, readers of the store and programs see them. Frozen values."""
+"""Records: runs, log lines, requests, as hooks, readers of the store and programs see them. Frozen values."""
 
 from __future__ import annotations
 
@@ -85,6 +85,22 @@ class LogLine:
     level: int
     logger: str
     message: str
+
+
+@attrs.frozen
+class Request:
+    """
+    What somebody asks of a flow run in progress, in whichever process it runs.
+
+    Attributes:
+        what: "cancel".
+        why: Who asked, and by what means: half a sentence for the message of the state that comes of it.
+    """
+
+    run_id: str
+    what: str
+    why: str
+    at: datetime
 
 
 def moment(at: int | None) -> datetime | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._model.records import FlowRun, LogLine, Request, TaskRun
 from headrace._ports import Batch
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record
 
 EPOCH = -1
+END = 9
 
 
 class MemoryStore:
@@ -23,6 +24,7 @@ class MemoryStore:
         self.flows: dict[str, tuple[Any, ...]] = {}
         self.tasks: dict[str, tuple[Any, ...]] = {}
         self.lines: list[tuple[Any, ...]] = []
+        self.asked: dict[tuple[str, str], Request] = {}
 
     async def open(self) -> None:
         """Nothing is to be opened."""
@@ -87,10 +89,33 @@ class MemoryStore:
         below = {run_id, *(task for task in list(self.tasks) if task.startswith(prefix))}
         removed = sum([await self.delete(child.id) for child in await self.children(sorted(below))])
         self.flows.pop(run_id, None)
+        await self.heard(await self.requests([run_id]))
         for task in below - {run_id}:
             self.tasks.pop(task, None)
         self.lines = [line for line in self.lines if prefix_of(line[0]) != prefix]
         return removed + 1
+
+    async def request(self, request: Request) -> bool:
+        """Keep *request* if its run goes on, and forget what was asked of runs that do not."""
+        going = {run_id: row for run_id, row in list(self.flows.items()) if row[END] is None}
+        self.asked = {key: kept for key, kept in self.asked.items() if kept.run_id in going}
+        if request.run_id not in going:
+            return False
+        self.asked[request.run_id, request.what] = request
+        return True
+
+    async def requests(self, run_ids: Collection[str]) -> list[Request]:
+        """List what was asked of *run_ids*, oldest first."""
+        if not self.asked:
+            return []
+        wanted = set(run_ids)
+        found = [request for request in list(self.asked.values()) if request.run_id in wanted]
+        return sorted(found, key=lambda request: (request.at, request.run_id))
+
+    async def heard(self, requests: Collection[Request]) -> None:
+        """Forget *requests*."""
+        for request in requests:
+            self.asked.pop((request.run_id, request.what), None)
 
     async def facts(self) -> dict[str, str]:
         """Say where the data is."""

@@ -1,4 +1,4 @@
-"""Rows: the columns of the three kinds of row, in order, and the records they are read as. Shared by all stores."""
+"""Rows: the columns of the three kinds of row in a batch, and the records that rows are read as. For all stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from headrace._model.records import FlowRun, LogLine, TaskRun, instant, moment, stored_state, task_run_name
+from headrace._model.records import FlowRun, LogLine, Request, TaskRun, instant, moment, stored_state, task_run_name
 
 FLOW_COLUMNS: Final = (
     "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
@@ -86,6 +86,12 @@ def log_record(row: Sequence[Any]) -> LogLine:
     """Read a log line's row."""
     run_id, at, level, logger, message = row
     return LogLine(run_id=run_id, at=instant(at), level=level, logger=logger, message=message)
+
+
+def asked_for(row: Sequence[Any]) -> Request:
+    """Read a request's row."""
+    run_id, what, why, at = row
+    return Request(run_id=run_id, what=what, why=why, at=instant(at))
 
 
 def transitions(

@@ -7,14 +7,13 @@ from typing import Final
 from headrace._model.ids import FIRST, PREFIX_LENGTH
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS
 
-VERSION: Final = 1
 # Not `value->>0`, which means the same: that is of SQLite 3.38, and takes longer.
 VALUE: Final = "json_extract(value, '$[{}]')"
 APPLICATION_ID: Final = 0x48656164  # "Head"
 
 # A task run's id begins with its flow run's first four groups, so one b-tree serves both "this run" and "the runs of
 # this flow, in order". Times are nanoseconds since 1970; tags, parameters and history are JSON.
-CREATE: Final = (
+RUNS: Final = (
     """
     CREATE TABLE flow_run (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, flow_name TEXT NOT NULL, flow_version TEXT,
@@ -42,8 +41,18 @@ CREATE: Final = (
     """,
     "CREATE INDEX log_run ON log (run_id, id)",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
 )
+# What one process asks of runs in another. Rows last until they are heard, a second at most as a rule.
+REQUESTS: Final = (
+    """
+    CREATE TABLE request (
+        run_id TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (run_id, what)
+    ) WITHOUT ROWID
+    """,
+)
+# STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
+STEPS: Final = (RUNS, REQUESTS)
+VERSION: Final = len(STEPS)
 
 
 def upsert(table: str, columns: tuple[str, ...]) -> str:
@@ -76,5 +85,18 @@ WRITE_LOGS: Final = (
     f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) "
     f"SELECT {', '.join(VALUE.format(place) for place in range(len(LOG_COLUMNS)))} FROM json_each(?)"
 )
+# Only of a run that is there and goes on.
+ASK: Final = (
+    "INSERT INTO request (run_id, what, why, at) SELECT id, ?2, ?3, ?4 FROM flow_run "
+    "WHERE id = ?1 AND end_time IS NULL "
+    "ON CONFLICT (run_id, what) DO UPDATE SET why = excluded.why, at = excluded.at"
+)
+FORGET_ENDED: Final = (
+    "DELETE FROM request WHERE NOT EXISTS (SELECT 1 FROM flow_run WHERE id = request.run_id AND end_time IS NULL)"
+)
+FORGET_HEARD: Final = (
+    f"DELETE FROM request WHERE (run_id, what) IN (SELECT {VALUE.format(0)}, {VALUE.format(1)} FROM json_each(?))"
+)
+READ_REQUESTS: Final = "SELECT run_id, what, why, at FROM request ORDER BY at, run_id"
 READ_FLOWS: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run"
 READ_TASKS: Final = f"SELECT {', '.join(TASK_COLUMNS)} FROM task_run"

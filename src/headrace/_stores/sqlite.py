@@ -14,19 +14,19 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
-import orjson
 
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.rows import LOG_COLUMNS, TASK_HEAD, flow_record, log_record, task_record
+from headrace._stores.encoding import as_json, cleaned, statements
+from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
 log: Final = logging.getLogger("headrace.store")
@@ -35,8 +35,6 @@ SILENCE: Final = 2.0  # seconds of waiting before it is said, so that nobody tak
 IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
 TURN: Final = 1.0
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-LISTS: tuple[type[Any], ...] = (list, tuple)
-DICTS: tuple[type[Any], ...] = (dict,)
 LAST: Final = "g"  # sorts behind every hexadecimal digit
 
 
@@ -58,6 +56,9 @@ class SQLiteStore:
         self.patience = PATIENCE
         self.said_to_wait = False
         self.writer: sqlite3.Connection | None = None
+        # All that was asked of anyone, as of this PRAGMA data_version; None: not read since it may have changed.
+        self.asked: list[Request] = []
+        self.asked_version: int | None = None
 
     async def open(self) -> None:
         """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""
@@ -80,7 +81,7 @@ class SQLiteStore:
 
     def create(self, connection: sqlite3.Connection) -> None:
         """
-        Create the tables, unless another process has done so.
+        Create the tables, or what later versions added to them, unless another process has done so.
 
         Raises:
             StoreUnavailable: Another program's database; as DatabaseTooNew: a later Headrace has been here.
@@ -89,9 +90,10 @@ class SQLiteStore:
             return
         self.patiently("BEGIN IMMEDIATE")
         try:
-            if self.version() == 0:
-                for statement in schema.CREATE:
+            for step in schema.STEPS[self.version() :]:
+                for statement in step:
                     connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {schema.VERSION}")
             self.patiently("COMMIT")
         except BaseException:
             roll_back(connection)
@@ -190,7 +192,7 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Let go of the file."""
-        connection, self.writer, self.current_synchronous = self.writer, None, ""
+        connection, self.writer, self.current_synchronous, self.asked_version = self.writer, None, "", None
         if connection is not None:
             connection.close()
 
@@ -301,26 +303,76 @@ class SQLiteStore:
             doomed += [run.id for run in found]
             below = [task.id for run in found for task in await self.task_runs(prefix_of(run.id))]
             found = await self.children([run.id for run in found] + below)
-        own = self.writer is None
-        if own:
-            await self.open()
-        connection = self.writer
-        assert connection is not None
-        try:
-            self.patiently("BEGIN IMMEDIATE")
+        async with self.writing() as connection:
             for flow in doomed:
                 prefix = prefix_of(flow)
                 connection.execute("DELETE FROM flow_run WHERE id = ?", (flow,))
                 connection.execute("DELETE FROM task_run WHERE id >= ? AND id < ?", (prefix, prefix + LAST))
                 connection.execute("DELETE FROM log WHERE run_id >= ? AND run_id < ?", (prefix, prefix + LAST))
+            connection.execute(schema.FORGET_ENDED)
+        return len(doomed)
+
+    async def request(self, request: Request) -> bool:
+        """Leave *request* if its run goes on, and take away what was asked of runs that do not."""
+        values = (request.run_id, request.what, request.why, nanoseconds(request.at))
+        async with self.writing() as connection:
+            connection.execute(schema.FORGET_ENDED)
+            return connection.execute(schema.ASK, cleaned(values)).rowcount == 1
+
+    async def requests(self, run_ids: Collection[str]) -> list[Request]:
+        """List what was asked of *run_ids*; on the writer's connection, read only after another process wrote."""
+        connection = self.writer
+        if connection is None:
+            asked = [asked_for(row) for row in await self.rows(schema.READ_REQUESTS, ())]
+        else:
+            try:
+                (version,) = connection.execute("PRAGMA data_version").fetchone()
+                if version != self.asked_version:
+                    self.asked = [asked_for(row) for row in connection.execute(schema.READ_REQUESTS).fetchall()]
+                    self.asked_version = version
+            except sqlite3.Error as error:
+                raise StoreUnavailable(self.where, said(error)) from None
+            asked = self.asked
+        wanted = set(run_ids) if asked else ()
+        return [request for request in asked if request.run_id in wanted]
+
+    async def heard(self, requests: Collection[Request]) -> None:
+        """Remove *requests*."""
+        connection = self.writer
+        if connection is None:
+            async with self.writing():
+                await self.heard(requests)
+            return
+        try:
+            connection.execute(schema.FORGET_HEARD, (as_json([(one.run_id, one.what) for one in requests]),))
+        except sqlite3.Error as error:
+            raise StoreUnavailable(self.where, said(error)) from None
+        self.asked_version = None
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[sqlite3.Connection]:
+        """
+        Begin a transaction, and commit it after the block; on a connection of its own where there is no writer's.
+
+        Raises:
+            StoreUnavailable: It cannot be written; nothing was.
+        """
+        own = self.writer is None
+        if own:
+            await self.open()
+        connection = self.writer
+        assert connection is not None
+        self.asked_version = None
+        try:
+            self.patiently("BEGIN IMMEDIATE")
+            yield connection
             self.patiently("COMMIT")
         except sqlite3.Error as error:
-            roll_back(connection)
             raise self.unavailable(error) from None
         finally:
+            roll_back(connection)
             if own:
                 await self.close()
-        return len(doomed)
 
     def size(self) -> int:
         """Give the bytes of the file and of its write-ahead log, where commits stay until SQLite moves them over."""
@@ -348,49 +400,6 @@ class SQLiteStore:
                     found[name] = f"{row[0]:,}" if row and isinstance(row[0], int) else str(row[0] if row else "")
             found["synchronous"] = self.synchronous or "NORMAL; FULL for durable flows"
             return found
-
-
-def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
-    """Give the statements that write *batch*, each with its rows; most task runs take the narrow one."""
-    narrow: list[str] = []
-    full: list[Any] = []
-    for row in batch.task_runs:
-        if len(row) == TASK_HEAD and row[3] == "COMPLETED" and row[1] is not None:
-            run_id, _, name, _, start, end = row
-            narrow.append(f"{run_id}{start:019d}{end:019d}{name}")
-        else:
-            full.append(row)
-    flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
-    kinds = (
-        (schema.WRITE_FLOWS, flows),
-        (schema.WRITE_COMPLETED, narrow),
-        (schema.WRITE_TASKS, full),
-        (schema.WRITE_LOGS, batch.logs),
-    )
-    return [(statement, list(rows)) for statement, rows in kinds if rows]
-
-
-def as_json(value: Any) -> str:
-    """Give *value* as JSON text; signs that SQLite cannot keep are escaped, other strangers become their repr."""
-    try:
-        text = orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        text = b"\\u0000"
-    if b"\\u0000" in text:
-        # SQLite's functions end a text at a NUL; a half of a pair of surrogates has no UTF-8 form.
-        text = orjson.dumps(cleaned(value), default=repr, option=orjson.OPT_NON_STR_KEYS)
-    return text.decode()
-
-
-def cleaned(value: Any) -> Any:
-    """Give *value* with lone surrogates and NUL escaped in every text."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    if isinstance(value, LISTS):
-        return [cleaned(item) for item in value]
-    if isinstance(value, DICTS):
-        return {cleaned(key): cleaned(item) for key, item in value.items()}
-    return value
 
 
 def check(where: str, version: int, application: int) -> None:
