@@ -26,7 +26,7 @@ class Sentence(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Say it on stderr; it may hold names of runs, which may hold anything."""
-        from headrace.cli.output import plain
+        from headrace._model.columns import plain
 
         click.echo(plain(self.message), err=True)
 

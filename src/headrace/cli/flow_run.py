@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from headrace._model.columns import plain
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._model.states import StateType
@@ -14,7 +15,7 @@ from headrace._ports import Store
 from headrace.cli.calls import LIMIT, Call, calls_of
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
-from headrace.cli.output import Cell, Output, Page, facts, output_option, page, plain, say, show_json, table
+from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
 from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
 from headrace.cli.trees import tree
 from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from headrace._model.columns import plain
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._ports import Store
 from headrace._telemetry.logs import ConsoleFormatter
-from headrace.cli.output import Page, plain
+from headrace.cli.output import Page
 
 INDENT = "    "
 ONE_BY_ONE = 20  # a query takes 2 ms, all task runs of a flow run 0.04 ms each

@@ -7,16 +7,15 @@ Written by hand, not with rich: importing its console and tables takes 160 ms of
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import click
+
+from headrace._model.columns import plain, shortened, width
 
 Output: TypeAlias = Literal["text", "json"]
 Column: TypeAlias = Literal["left", "right"]
@@ -77,8 +76,6 @@ PLAIN_SIGNS: Final = Signs(
     going=">",
     pending="-",
 )
-# What surely takes one column each, so that it need not be looked at sign by sign.
-NARROW: Final = re.compile(f"[ -\u02ff{re.escape(''.join(Signs()))}]*")
 
 
 class Page(NamedTuple):
@@ -124,34 +121,6 @@ def page() -> Page:
     else:
         signs = Signs()
     return Page(columns, terminal and not os.environ.get("NO_COLOR"), signs)
-
-
-def width(text: str) -> int:
-    """Give the number of columns that *text* takes in a terminal."""
-    return len(text) if NARROW.fullmatch(text) else sum(map(columns_of, text))
-
-
-def columns_of(sign: str) -> int:
-    """Give the number of columns that *sign* takes: two for wide ones, none for marks that join the sign before."""
-    if unicodedata.combining(sign) or unicodedata.category(sign) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-
-
-def shortened(text: str, columns: int) -> str:
-    """Give the beginning of *text* that takes at most *columns*."""
-    if NARROW.fullmatch(text):
-        return text[:columns]
-    ends = itertools.accumulate(map(columns_of, text))
-    return text[: sum(end <= columns for end in ends)].rstrip()
-
-
-def plain(value: object) -> str:
-    """Give *value* as text on one line that does nothing to a terminal."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def say(*lines: str) -> None:

@@ -8,10 +8,11 @@ from typing import Final
 
 import attrs
 
+from headrace._model.columns import plain, width
 from headrace._model.records import FlowRun, task_run_name
 from headrace.cli.bars import drawn, legend, parts, strip
 from headrace.cli.calls import Call
-from headrace.cli.output import Page, plain, width
+from headrace.cli.output import Page
 from headrace.cli.reading import short_id
 from headrace.cli.wording import DEAD, duration, sign_of, style_of
 

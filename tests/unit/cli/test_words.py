@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.cli.output import Page, Signs, facts, plain, shortened, width
+from headrace._model.columns import plain, shortened, width
+from headrace.cli.output import Page, Signs, facts
 from headrace.cli.wording import counted, duration
 
 
