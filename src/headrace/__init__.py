@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace import runtime as runtime
     from headrace._engine.context import tags as tags
     from headrace._model.states import State as State
     from headrace.flows import Flow as Flow
@@ -29,10 +30,11 @@ _PLACES = {
     "flow": "headrace.flows",
     "get_run_logger": "headrace.logging",
     "run": "headrace.sync",
+    "runtime": "headrace.runtime",
     "tags": "headrace._engine.context",
     "task": "headrace.tasks",
 }
-__all__ = ["Flow", "State", "Task", "__version__", "flow", "get_run_logger", "run", "tags", "task"]
+__all__ = ["Flow", "State", "Task", "__version__", "flow", "get_run_logger", "run", "runtime", "tags", "task"]
 
 
 def __getattr__(name: str) -> Any:
@@ -43,7 +45,8 @@ def __getattr__(name: str) -> Any:
     if place is None:
         asking = sys._getframe(1).f_code.co_name  # pyright: ignore[reportPrivateUsage]
         raise _missing(name, imported=asking == "_handle_fromlist")
-    value = getattr(importlib.import_module(place), name)
+    module = importlib.import_module(place)
+    value = module if place == f"{__name__}.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import attrs
 
+from headrace._engine import present
 from headrace._engine.context import current_run, tags
-from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._engine.runs import FlowRunning, Run
 from headrace._model.records import FlowRun, TaskRun
 from headrace._model.states import State, StateType
 from headrace.errors import MissingContextError
@@ -17,18 +19,34 @@ __all__ = ["FlowRunContext", "TaskRunContext", "get_flow_run", "get_run_context"
 
 @attrs.frozen
 class FlowRunContext:
-    """A flow run in progress: the flow, and the run as it stands."""
+    """
+    A flow run in progress: the flow, and the run as it stands.
+
+    Attributes:
+        parameters: What the flow was called with, by name: the body's own objects. Those of *flow_run* are as recorded.
+        start_time: When its first attempt began; None before that, where its name is being made.
+    """
 
     flow: Any
     flow_run: FlowRun
+    parameters: dict[str, Any]
+    start_time: datetime | None
 
 
 @attrs.frozen
 class TaskRunContext:
-    """A task run in progress: the task, and the run as it stands."""
+    """
+    A task run in progress: the task, and the run as it stands.
+
+    Attributes:
+        parameters: What the task was called with, by name: the body's own objects.
+        start_time: When its first attempt began; None before that, where its name is being made.
+    """
 
     task: Any
     task_run: TaskRun
+    parameters: dict[str, Any]
+    start_time: datetime | None
 
 
 def get_run_context() -> FlowRunContext | TaskRunContext:
@@ -41,11 +59,12 @@ def get_run_context() -> FlowRunContext | TaskRunContext:
     run = current_run.get()
     if run is None:
         raise MissingContextError("The run context")
-    return (
-        FlowRunContext(run.spec.public, _flow_record(run))
-        if isinstance(run, FlowRunning)
-        else TaskRunContext(run.spec.public, _record(run))
-    )
+    parameters = present.parameters(run)
+    if isinstance(run, FlowRunning):
+        flow_run = _flow_record(run)
+        return FlowRunContext(run.spec.public, flow_run, parameters, flow_run.start_time)
+    task_run = _record(run)
+    return TaskRunContext(run.spec.public, task_run, parameters, task_run.start_time)
 
 
 def get_flow_run() -> FlowRun:
@@ -55,9 +74,7 @@ def get_flow_run() -> FlowRun:
     Raises:
         MissingContextError: It is in none.
     """
-    run = current_run.get()
-    while run is not None and not isinstance(run, FlowRunning):
-        run = run.parent
+    run = present.flow_around()
     if run is None:
         raise MissingContextError("The flow run")
     return _flow_record(run)
@@ -70,8 +87,8 @@ def get_task_run() -> TaskRun:
     Raises:
         MissingContextError: It is in none; a flow's own body is in none.
     """
-    run = current_run.get()
-    if not isinstance(run, TaskRunning):
+    run = present.task_around()
+    if run is None:
         raise MissingContextError("The task run")
     return _record(run)
 

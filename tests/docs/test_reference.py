@@ -8,7 +8,7 @@ from typing import get_type_hints
 import attrs
 import pytest
 
-from headrace import errors, states
+from headrace import errors, runtime, states
 from headrace._model.options import FlowOptions, RunOptions, TaskOptions
 from headrace._model.states import StateType
 from headrace.settings import Settings
@@ -95,3 +95,8 @@ def test_each_predicate_of_a_state_is_named() -> None:
     page = section("states.md", "## State")
 
     assert not [name for name in dir(states.State) if name.startswith("is_") and f"`{name}()`" not in page]
+
+
+@pytest.mark.parametrize("subject", ["flow_run", "task_run", "deployment"])
+def test_each_attribute_of_the_runtime_context_has_its_row_and_no_row_is_of_another(subject: str) -> None:
+    assert rows("runtime-context.md", f"## {subject}") == set(dir(getattr(runtime, subject)))

@@ -63,6 +63,11 @@ class Run:
     group: Any = None
     # Why it is to stop, once somebody wants that.
     stopping: str | None = None
+    # Whether its body asked whether it is to stop and was told so: it then ends as Cancelled when the body returns.
+    noticed = False
+    # What it was called with, for who asks; let go of at its end, since the record outlives the call.
+    args: tuple[Any, ...] | None = None
+    kwargs: dict[str, Any] | None = None
     # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
     last: Stamp | None = None
     flow_attempt = 1

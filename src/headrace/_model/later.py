@@ -64,9 +64,16 @@ NAMES: Final = {
         "Leave it out."
     ),
     "resume_flow_run": PAUSES,
-    "runtime": "Ask for the run in progress: headrace.context.get_run_context()",
     "serve": SCHEDULES,
     "suspend_flow_run": PAUSES,
     "transaction": TRANSACTIONS,
     "unmapped": "There is no map to keep an argument out of. Call the task for each item.",
+}
+ADDRESSES: Final = (
+    "There is no server, so runs have no address. Give the run's id away instead: headrace flow-run inspect ID"
+)
+FACTS: Final = {
+    "api_url": ADDRESSES,
+    "job_variables": "There are no deployments, so none sets variables of a job. Read those of the process: os.environ",
+    "ui_url": ADDRESSES,
 }
