@@ -1,8 +1,8 @@
 """
 The back office: one daemon thread with one event loop, where the journal is committed and its spans are made.
 
-It takes what has arrived and never waits for more; under load the batches grow by themselves. User code never runs
-here.
+It takes what has arrived and never waits for more; under load the batches grow by themselves. While a flow runs, it
+also looks for what other processes ask of it. User code never runs here.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from headrace._engine.journal import Answer, Event, Journal
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
 from headrace._model.events import ASK, ENDED, LOG
+from headrace._model.records import Request
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
 
 BATCH: Final = 2_000
 CLOSE_WITHIN = 10.0
+LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
 log: Final = logging.getLogger("headrace.store")
 
 
@@ -56,6 +58,11 @@ class BackOffice:
         self.problem: Exception | None = None
         self.lost = 0
         self.owed: list[Run] = []
+        # Set while a flow runs here: when to look for requests. Made anew for each look.
+        self.alarm: asyncio.TimerHandle | None = None
+        self.deaf = False
+        # In progress before this office was there, so a forked child's parent's: what is asked of them is not for us.
+        self.foreign = frozenset(journal.live)
         self.commits = 0
         self.pid = os.getpid()
 
@@ -92,6 +99,19 @@ class BackOffice:
                 return
             self.ready.wait()
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Have the thread call *function* in *seconds*; never where it has ended by then. From any thread."""
+        if not self.ready.is_set():
+            self.start()
+        loop = self.loop
+        if self.ended or loop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(loop.call_later, seconds, function)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
     def work(self) -> None:
         """Run the thread's loop. Made by hand, so that no event loop policy of the application reaches in here."""
         self.loop = loop = asyncio.SelectorEventLoop()
@@ -107,7 +127,12 @@ class BackOffice:
         """Commit what arrives until asked to close and nothing is left."""
         journal = self.journal
         while True:
+            if self.look_is_due():
+                await self.look()
             if await self.commit_next():
+                if journal.progress is not None:
+                    # Under load the loop calls nobody back unless it is asked to.
+                    await asyncio.sleep(0)
                 continue
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
@@ -120,6 +145,54 @@ class BackOffice:
                 return
             await self.bell.wait()
             journal.asleep = False
+
+    def look_is_due(self) -> bool:
+        """
+        Tell whether to look for requests now; sets the alarm for the next time while a flow runs here.
+
+        The alarm only wakes the thread: it is asked for the time, because under load the loop calls nobody back.
+        """
+        loop = self.loop
+        assert loop is not None
+        alarm = self.alarm
+        if alarm is not None and loop.time() < alarm.when():
+            return False
+        if alarm is not None:
+            alarm.cancel()
+            self.alarm = None
+        if self.journal.live and not self.closing:
+            self.alarm = loop.call_later(LOOK_EVERY, self.bell.set)
+        return alarm is not None
+
+    async def look(self) -> None:
+        """Look what was asked of the flow runs in progress here, and pass it on. A look that fails costs no run."""
+        mine = [run_id for run_id in list(self.journal.live) if run_id not in self.foreign]
+        if not mine or not self.opened:
+            return
+        try:
+            with self.busy:
+                asked = await self.store.requests(mine)
+            heard = [request for request in asked if self.pass_on(request)]
+            if heard:
+                with self.busy:
+                    await self.store.heard(heard)
+        except Exception as error:
+            # It is tried again at the next look, and where the database is gone, the next commit says so.
+            if not self.deaf:
+                log.debug("Requests from other processes cannot be heard: %s: %s", type(error).__name__, error)
+            self.deaf = True
+        else:
+            self.deaf = False
+
+    def pass_on(self, request: Request) -> bool:
+        """Have the run that *request* is for do what it says; tell whether that is something it can."""
+        if request.what != "cancel":
+            return False
+        try:
+            self.journal.stop(request.run_id, request.why)
+        except Exception:
+            log.exception("Flow run %s could not be told to stop", request.run_id)
+        return True
 
     def commit_here(self) -> None:
         """

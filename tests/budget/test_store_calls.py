@@ -1,20 +1,25 @@
-"""What a run asks of the store: how many commits, of how many statements, and that it never reads."""
+"""What a run asks of the store: how many commits, of how many statements, and that it never reads its record."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import attrs
 import pytest
 
-from headrace import _runtime, flow, task
+from headrace import _office, _runtime, flow, task
 from headrace._ports import Batch
+from headrace._stores import schema
 from headrace._stores.sqlite import SQLiteStore
 from headrace.settings import Settings
+from tests.chaos.processes import until
 
 TASKS = 500
+LOOK = "PRAGMA data_version"
 
 
 class CountingStore(SQLiteStore):
@@ -136,3 +141,55 @@ def test_a_log_line_is_one_row_and_state_lines_are_none(store: CountingStore) ->
     talks()
 
     assert sum(len(batch.logs) for batch in store.batches) == 1
+
+
+# -- what is asked of runs in progress ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch, store: CountingStore) -> Callable[[int], list[str]]:
+    """Give a function that waits until the back office has looked so many times more; it gives the statements since."""
+    monkeypatch.setattr(_office, "LOOK_EVERY", 0.002)
+    begun = len(store.statements)
+
+    def since(count: int) -> list[str]:
+        nonlocal begun
+        seen = len(store.statements)
+        until(lambda: store.statements[seen:].count(LOOK) > count)
+        found, begun = store.statements[begun:], len(store.statements)
+        return found
+
+    return since
+
+
+def test_looking_for_requests_reads_the_table_once_and_then_only_whether_others_wrote(
+    store: CountingStore, looks: Callable[[int], list[str]]
+) -> None:
+    seen: list[list[str]] = []
+
+    @flow
+    def waits() -> None:
+        looks(1)
+        seen.append(looks(20))
+
+    waits()
+
+    assert seen == [[LOOK] * len(seen[0])]
+    assert store.verbs().count("SELECT") == 1
+
+
+def test_looking_reads_again_after_another_process_wrote_and_only_then(
+    store: CountingStore, looks: Callable[[int], list[str]]
+) -> None:
+    seen: list[list[str]] = []
+
+    @flow
+    def waits() -> None:
+        looks(1)
+        with closing(sqlite3.connect(store.path)) as other, other:
+            other.execute("UPDATE flow_run SET flow_version = 'x'")
+        seen.append(looks(20))
+
+    waits()
+
+    assert [statement for statement in seen[0] if statement != LOOK] == [schema.READ_REQUESTS]
