@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import runtime as runtime
     from headrace._engine.context import tags as tags
+    from headrace._model.annotations import allow_failure as allow_failure
+    from headrace._model.annotations import quote as quote
+    from headrace._model.annotations import unmapped as unmapped
     from headrace._model.states import State as State
     from headrace.flows import Flow as Flow
     from headrace.flows import flow as flow
@@ -27,14 +30,31 @@ _PLACES = {
     "Flow": "headrace.flows",
     "State": "headrace._model.states",
     "Task": "headrace.tasks",
+    "allow_failure": "headrace._model.annotations",
     "flow": "headrace.flows",
     "get_run_logger": "headrace.logging",
+    "quote": "headrace._model.annotations",
     "run": "headrace.sync",
     "runtime": "headrace.runtime",
     "tags": "headrace._engine.context",
     "task": "headrace.tasks",
+    "unmapped": "headrace._model.annotations",
 }
-__all__ = ["Flow", "State", "Task", "__version__", "flow", "get_run_logger", "run", "runtime", "tags", "task"]
+__all__ = [
+    "Flow",
+    "State",
+    "Task",
+    "__version__",
+    "allow_failure",
+    "flow",
+    "get_run_logger",
+    "quote",
+    "run",
+    "runtime",
+    "tags",
+    "task",
+    "unmapped",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from headrace._engine.streams import stepwise, stream_life
 from headrace._model.later import ATTRIBUTES
 from headrace._model.naming import checked
 from headrace._model.options import HOOKS, FlowOptions, TaskOptions, retry_policy, settle
+from headrace._ports import Host
 from headrace._runtime import host_for
 from headrace.errors import OptionError, OptionTypeError, ReservedArgumentError, short
 
@@ -102,6 +103,7 @@ class Decorated:
         """Compile the life of a call; again when a hook comes that no step was made for."""
         self.life = self.life_of(self.spec)
         self.bound_form = None
+        self.lives: dict[Host, Callable[..., Any]] = {}
         self.drives = self.spec.shape == "call" and not self.spec.is_async
         self.streams = self.spec.shape == "generator"
 
@@ -112,6 +114,14 @@ class Decorated:
         # So that Python names the user's function when it says that a coroutine was never awaited.
         life.__qualname__ = life.__name__ = spec.function_name
         return life
+
+    def life_on(self, host: Host) -> Callable[..., Any]:
+        """Give the life of a call for *host*; compiled once for each."""
+        if host is host_for(self.spec.is_async):
+            return self.life
+        if host not in self.lives:
+            self.lives[host] = call_life(self.spec, host)
+        return self.lives[host]
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a call that has `wait_for` or `return_state` among its keywords, or is a generator's."""
@@ -145,6 +155,7 @@ class Decorated:
             self.bound_form = spec, self.life_of(spec)
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
+        bound.lives = {}
         bound.arguments = (first,)
         bound.spec, bound.life = self.bound_form
         return bound

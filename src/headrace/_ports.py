@@ -146,6 +146,26 @@ class Observer(Protocol):
         """Hear of a flow run that has begun, after its commit; called on the back office's thread."""
         ...
 
+    def grouped(self, group: Any, at: int) -> None:
+        """Hear that every run of a map or stream had ended *at* that time, and was told of by `ended`; called there."""
+        ...
+
+
+class Progress(Protocol):
+    """Who shows how far maps and streams are. Called from any thread."""
+
+    def begin(self, group: Any) -> None:
+        """Hear of a group of runs whose first may begin at any moment."""
+        ...
+
+    def end(self, group: Any) -> None:
+        """Hear that all runs of *group* have ended."""
+        ...
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        ...
+
 
 class Lock(Protocol):
     """What of a threading.Lock a clock uses."""

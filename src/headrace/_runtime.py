@@ -12,19 +12,25 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
+from headrace._engine.runs import FlowRunning, Run
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
-from headrace._ports import Host, Observer, Store
+from headrace._ports import Host, Observer, Progress, Store
 from headrace._telemetry import logs
-from headrace.errors import SettingError, StartingError
+from headrace.errors import CrewGone, SettingError, StartingError
 from headrace.settings import Settings
 
+if TYPE_CHECKING:
+    from headrace._runners.concurrent import Shop
+    from headrace._runners.crew import Crew
+
 CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
+THREADS: Final = 64  # for submitted sync bodies, in the whole process
 IN_MEMORY: Final = frozenset(["memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"])
 TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -44,6 +50,7 @@ class Runtime:
         logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability)
         self.furnish(store or open_store(settings))
+        self.progress = self.journal.progress = open_progress(self)
 
     def furnish(self, store: Store) -> None:
         """Give the journal a back office that commits into *store*."""
@@ -51,13 +58,15 @@ class Runtime:
 
         journal = self.journal
         self.store = store
-        journal.observer = open_observer()
+        journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
         journal.start(self.office.wake, owner())
 
     def close(self) -> None:
         """Commit what is left and end the back office."""
         self.office.close()
+        if self.progress is not None:
+            self.progress.close()
 
 
 # Reentrant, so that a run within the making of the runtime meets a sentence instead of itself.
@@ -104,7 +113,7 @@ def desk() -> Journal:
     """Give the journal that root runs tell to; looks for a tracer provider that came since."""
     runtime = current()
     if runtime.journal.observer is None and "opentelemetry.sdk.trace" in sys.modules:
-        runtime.journal.observer = open_observer()
+        runtime.journal.observer = open_observer(runtime.settings)
     return runtime.journal
 
 
@@ -155,7 +164,7 @@ def shown(url: str) -> str:
     return f"{kind}{mark}{secret}{host}{slash}{path}{hidden}"
 
 
-def open_observer() -> Observer | None:
+def open_observer(settings: Settings) -> Observer | None:
     """
     Give the maker of spans; None while nobody listens.
 
@@ -166,7 +175,23 @@ def open_observer() -> Observer | None:
         return None
     from headrace._telemetry import provider  # noqa: PLC0415 - the SDK costs 200 ms and is loaded only for those who trace
 
-    return provider.observer(wall.read, export=asked)
+    return provider.observer(wall.read, export=asked, map_limit=settings.trace_map_limit)
+
+
+def open_progress(runtime: Runtime) -> Progress | None:
+    """Give what shows the progress of *runtime*'s maps and streams; None where stderr is no terminal, or it is off."""
+    stream = sys.stderr
+    if not runtime.settings.progress or not logs.on_terminal(stream) or child_process():
+        return None
+    from headrace._telemetry.progress import Progress as Shown  # noqa: PLC0415 - only where there is a terminal
+
+    return Shown(stream, wall.read, runtime.office.later)
+
+
+def child_process() -> bool:
+    """Tell whether multiprocessing made this process: the terminal is its parent's to draw on."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 _forks: Final[list[ExitStack]] = []
@@ -212,6 +237,54 @@ _left_behind: Final[list[Store]] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
+
+def crew_of(run: Run | None) -> Crew | None:
+    """Give the crew of the flow run that *run* belongs to; None outside of flows, and of what a runtime started."""
+    above = run
+    while above is not None and not isinstance(above, FlowRunning):
+        if above.parent is None and above.call is not None:
+            submitted: Crew = above.call.crew
+            return submitted
+        above = above.parent
+    return None if above is None else above.crew or made_crew(above)
+
+
+def made_crew(run: FlowRunning) -> Crew:
+    """
+    Make the crew of *run*, at the first that is submitted in it.
+
+    Raises:
+        CrewGone: The run has ended.
+    """
+    if run.ended:
+        raise CrewGone(run.label, None)
+    with _crews:
+        if run.crew is None:
+            from headrace._runners.crew import Crew  # noqa: PLC0415 - for those who submit
+
+            options = run.spec.options
+            crew = Crew(wall, run.scope.journal.draw, run, options.get("on_child_failure", "wait"))
+            runner = options.get("task_runner")
+            if runner is None:
+                crew.lanes = shop().lanes(crew, run.home, None)
+            else:
+                crew.lanes = runner.open(shop(), crew, run.home)
+            run.crew = crew
+        return run.crew
+
+
+def shop() -> Shop:
+    """Give what the crews of this process share."""
+    global _shop
+    if _shop is None:
+        from headrace._runners.concurrent import Shop  # noqa: PLC0415 - asyncio, for those who submit
+
+        _shop = Shop(THREADS, lambda: host_for(True), thread_host)
+    return _shop
+
+
+_crews: Final = threading.Lock()
+_shop: Shop | None = None
 thread_host: Final = ThreadHost(desk)
 _loop_hosts: Final[list[Host]] = []
 

@@ -9,11 +9,14 @@ __all__ = [
     "AmbiguousRunId",
     "CancelledRun",
     "CrashedRun",
+    "CrewGone",
     "DatabaseTooNew",
     "FailedRun",
     "FlowRunTimeoutError",
     "HeadraceError",
     "InvalidNameError",
+    "MappingLengthMismatch",
+    "MappingMissingIterable",
     "MissingContextError",
     "MissingExtra",
     "MissingResult",
@@ -25,17 +28,24 @@ __all__ = [
     "ParameterTypeError",
     "PausedRun",
     "ReservedArgumentError",
+    "RunCancelled",
+    "RunEnded",
     "RunNameError",
     "RunNotFound",
     "RunTimeoutError",
     "RunningLoopError",
     "SettingError",
+    "SourceTooLong",
+    "SpentSource",
     "StartingError",
     "StoreUnavailable",
+    "SubmissionError",
     "TaskRunTimeoutError",
     "TerminationSignal",
     "UnfinishedRun",
     "UpstreamTaskError",
+    "WaitCircleError",
+    "WaitTimeoutError",
 ]
 
 
@@ -195,11 +205,121 @@ class FailedRun(HeadraceError):
 
 
 class CrashedRun(HeadraceError):
-    """The result of a run that crashed was asked for."""
+    """
+    The result of a run that crashed was asked for.
+
+    Attributes:
+        run_id: Its id, where that is known.
+    """
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        self.run_id = run_id
+        super().__init__(message)
 
 
 class CancelledRun(HeadraceError):
-    """The result of a run that was cancelled was asked for."""
+    """
+    A run was cancelled: what its caller gets, and who asks for its result.
+
+    Attributes:
+        run_id: Its id, where that is known.
+    """
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        self.run_id = run_id
+        super().__init__(message)
+
+
+class RunCancelled(BaseException):
+    """
+    The run that code is in is to stop: raised once in a blocking body, at its next wait or call of a task.
+
+    No Exception, as asyncio.CancelledError is none, so that no handler of errors takes it for one.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is to stop: {why}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return taken_apart(self)
+
+
+class CrewGone(HeadraceError, RuntimeError):
+    """Something was submitted in a flow run that has ended or is about to."""
+
+    def __init__(self, name: str | None, why: str | None) -> None:
+        whose = "The runtime" if name is None else name
+        ends = f"is to stop ({why})" if why else "has ended"
+        super().__init__(f"{whose} {ends}, so nothing can be submitted in it any more. Submit and wait while it runs.")
+
+
+class SubmissionError(HeadraceError, RuntimeError):
+    """Something was submitted where nobody would wait for it: outside of a flow run, with no runtime open."""
+
+    def __init__(self, kind: str, name: str, method: str) -> None:
+        super().__init__(
+            f"{name}.{method}() was called outside of a flow run, where nothing would wait for what it starts. Call it "
+            f"in a function decorated with @flow, or inside `async with headrace.Runtime():`; or call the {kind} "
+            f"directly: {name}(...)."
+        )
+
+
+class WaitTimeoutError(HeadraceError, TimeoutError):
+    """What was waited for did not end in time; it goes on."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} did not end within {seconds:g} s")
+
+
+class WaitCircleError(HeadraceError, RuntimeError):
+    """A run waits for itself, directly or through others."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} would wait for itself: what it waits for waits, directly or through others, for it. "
+            f"Hand results down, and futures only to runs that nothing they stand for depends on."
+        )
+
+
+class MappingLengthMismatch(HeadraceError, ValueError):
+    """Arguments of a map have different lengths."""
+
+    def __init__(self, name: str, lengths: dict[str, int]) -> None:
+        told = ", ".join(f"{parameter} has {length:,}" for parameter, length in lengths.items())
+        super().__init__(
+            f"{name} is mapped over arguments of different lengths: {told}. Make them equally long, or mark what "
+            f"every call is to get as a whole: unmapped(...)."
+        )
+
+
+class MappingMissingIterable(HeadraceError, TypeError):
+    """A map was given nothing to map over."""
+
+    def __init__(self, name: str, parameters: dict[str, str]) -> None:
+        told = ", ".join(f"{parameter}={value}" for parameter, value in parameters.items()) or "no arguments"
+        super().__init__(
+            f"{name} was given nothing to map over: {told}. Give a list or another iterable for at least one parameter."
+        )
+
+
+class SpentSource(HeadraceError, ValueError):
+    """An iterator that was read to its end, or is given twice, is to be mapped over."""
+
+    def __init__(self, name: str, parameter: str, reason: str) -> None:
+        super().__init__(
+            f"{name} cannot be mapped over {parameter}: {reason}. An iterator gives its items once; make a list of it "
+            f"first, or a new one."
+        )
+
+
+class SourceTooLong(HeadraceError, ValueError):
+    """An iterator to be mapped over does not end."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(
+            f"{name} was to be mapped over more than {limit:,} items, which map keeps until all are done. "
+            f"Use {name}.stream(...), which keeps only those in progress."
+        )
 
 
 class PausedRun(HeadraceError):
@@ -292,6 +412,18 @@ class RunNotFound(HeadraceError, LookupError):
 
     def __init__(self, what: str, asked: str, remedy: str = "List them: headrace flow-run ls") -> None:
         super().__init__(f"No {what} run has an id that begins with {asked!r}. {remedy}")
+
+
+class RunEnded(HeadraceError):
+    """A run was to be cancelled that does not go on, or came to another end."""
+
+    def __init__(self, name: str, state: object, *, dead: bool = False) -> None:
+        found = (
+            f"is in state {state} in the record, but its process ended without a word"
+            if dead
+            else f"has ended already, in state {state}"
+        )
+        super().__init__(f"Flow run {name!r} {found}. There is nothing left to cancel.")
 
 
 class AmbiguousRunId(HeadraceError, LookupError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace._engine.inputs import watch
+from headrace._model.annotations import watch
 from headrace._model.states import State, StateType, exception_of
 
 __all__ = [

@@ -11,6 +11,8 @@ from headrace._engine.life import drive
 from headrace._model.options import TaskOptions
 from headrace._model.policy import doublings
 from headrace._model.states import State
+from headrace._submission import map_over, submit
+from headrace.futures import Future, FutureList
 
 __all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
 
@@ -78,6 +80,75 @@ class Task(Decorated, Generic[P, R_co]):
             # Raised again as it is, without our frames: the caller's line is followed by the body's.
             bare(error)
             raise
+
+    @overload
+    def submit(
+        self: Task[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> State[T]: ...
+    @overload
+    def submit(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State[R_co]: ...
+    @overload
+    def submit(self: Task[Q, Coroutine[Any, Any, T]], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
+    @overload
+    def submit(self: Task[Q, Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[R_co]: ...
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Start a run beside the code that goes on; give its future at once. In sync and async code alike.
+
+        Arguments may be futures, also within lists, dicts, dataclasses and the like: the run begins once they have
+        ended, and gets their results. What was submitted in a flow run has ended when the flow run ends.
+
+        Args:
+            wait_for: Futures or states that must have completed before it begins.
+            return_state: Block until it has ended, and give its final State.
+
+        Raises:
+            SubmissionError: There is no flow run around, and no `headrace.Runtime`.
+            CrewGone: The flow run around has ended, or is to stop.
+        """
+        return submit(self, args, kwargs)
+
+    @overload
+    def map(
+        self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> list[State[Any]]: ...
+    @overload
+    def map(self: Task[Q, Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> FutureList[T]: ...
+    @overload
+    def map(self, /, *args: Any, **kwargs: Any) -> FutureList[R_co]: ...
+
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Start a run for each item of the iterables among the arguments; give their futures at once, in order.
+
+        What cannot be iterated, texts, and what is marked `unmapped` or `quote`, is handed to every run; defaults are never
+        mapped. A dict is mapped over its keys, a FutureList over its futures. An iterator that is the only one is read
+        as the runs begin, several are read to their end first.
+
+        Args:
+            wait_for: Futures or states that must have completed before any of them begins.
+            return_state: Block until all have ended, and give their final States.
+
+        Raises:
+            MappingMissingIterable: Nothing among the arguments is to be iterated.
+            MappingLengthMismatch: Iterables have different lengths.
+            SpentSource: An iterator was read to its end before, or is given twice.
+            SubmissionError: There is no flow run around, and no `headrace.Runtime`.
+            CrewGone: The flow run around has ended, or is to stop.
+        """
+        return map_over(self, args, kwargs)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Task[P, R_co]: ...

@@ -141,7 +141,7 @@ def test_what_is_no_list_cannot_be_waited_for(form: Form, steps: Steps, wrong: A
     async def body() -> None:
         await call(steps.take, wait_for=wrong)
 
-    with pytest.raises(OptionTypeError, match="wait_for takes a list of states, not"):
+    with pytest.raises(OptionTypeError, match="wait_for takes a list of futures or states, not"):
         in_flow(form, body)
 
 

@@ -7,44 +7,50 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace._engine import lines
+from headrace._engine.calls import Call
 from headrace._engine.coercion import coerced
 from headrace._engine.context import current_run, current_tags
 from headrace._engine.inputs import (
     bare,
     bind,
-    check_upstream,
     named,
     recorded,
-    resolve_arguments,
-    resolved,
     spread,
-    watch,
 )
 from headrace._engine.runs import FlowRunning, Run, Scope, TaskRunning
 from headrace._engine.spec import Spec
+from headrace._engine.upstream import check_upstream, resolve_arguments, resolved
+from headrace._model.annotations import watch
 from headrace._model.events import clipped
 from headrace._ports import Host
-from headrace.errors import RunNameError, short
+from headrace.errors import RunCancelled, RunNameError, short
 
 LONGEST_NAME: Final = 200
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Begin = Callable[[Spec, Host], Run]
+Begin = Callable[[Spec, Host, Call | None], Run]
 Prepare = Callable[[Run, tuple[Any, ...], dict[str, Any], Any], Arguments]
 
 
-def begin_task(spec: Spec, host: Host) -> Run:
-    """Make the run of a task's call: within the run that calls, or as a root of its own."""
+def begin_task(spec: Spec, host: Host, call: Call | None) -> Run:
+    """
+    Make the run of a task's call: within the run that calls, or as a root of its own.
+
+    Raises:
+        RunCancelled: The run that calls is to stop, and has not heard of it yet.
+    """
     parent = current_run.get()
     tags = current_tags.get()
     tags = spec.tags | tags if tags else spec.tags
     if parent is None:
         journal = host.open()
-        scope = Scope(journal, journal.draw(), journal.level, flow=False)
+        scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, journal.level, flow=False)
         run = TaskRunning(spec, scope, None, 0, tags)
         furnish(run, settles=True)
         return run
+    if parent.stopping is not None and call is None:
+        hear(parent)
     scope = parent.scope
-    run = TaskRunning(spec, scope, parent, next(scope.counter), tags)
+    run = TaskRunning(spec, scope, parent, next(scope.counter) if call is None else call.promise.number, tags)
     if scope.attempt != 1:
         run.flow_attempt = scope.attempt
     if scope.level == "strict" or parent.inherited:
@@ -52,16 +58,36 @@ def begin_task(spec: Spec, host: Host) -> Run:
     return run
 
 
-def begin_flow(spec: Spec, host: Host) -> Run:
-    """Make the run of a flow's call, with a scope of its own; a subflow keeps its parent's durability and trace."""
+def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
+    """
+    Make the run of a flow's call, with a scope of its own; a subflow keeps its parent's durability and trace.
+
+    Raises:
+        RunCancelled: The run that calls is to stop, and has not heard of it yet.
+    """
     parent = current_run.get()
+    if parent is not None and parent.stopping is not None and call is None:
+        hear(parent)
     journal = host.open() if parent is None else parent.scope.journal
     level = spec.options.get("durability") or ("strict" if spec.options.get("durable") else None)
     level = level or (journal.level if parent is None else parent.scope.level)
-    scope = Scope(journal, journal.draw(), level, flow=True)
+    scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, level, flow=True)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
     furnish(run, settles=parent is None or parent.inherited or level == "strict")
+    journal.live[run.id] = run
     return run
+
+
+def hear(run: Run) -> None:
+    """
+    Have the body of *run* hear that it is to stop: once, so that what its cleanup calls may run.
+
+    Raises:
+        RunCancelled: It has not heard it before.
+    """
+    if run.stopping is not None and not run.heard:
+        run.heard = True
+        raise RunCancelled(run.label, run.stopping)
 
 
 def furnish(run: Run, *, settles: bool) -> None:
@@ -96,7 +122,7 @@ def plain_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wai
 
 def task_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> Arguments:
     """Do what `plain_arguments` does, and name the run by its template."""
-    args, kwargs = plain_arguments(run, args, kwargs, wait_for)
+    run.args, run.kwargs = args, kwargs = plain_arguments(run, args, kwargs, wait_for)
     run.given_name = run_name(run.spec, named(run.spec, args, kwargs))
     return args, kwargs
 
@@ -109,7 +135,8 @@ def flow_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait
         check_upstream(run, wait_for)
     if watch.states:
         parameters = {name: resolved(run, value) for name, value in parameters.items()}
-    known = named(spec, *spread(spec, parameters))
+    run.args, run.kwargs = spread(spec, parameters)
+    known = named(spec, run.args, run.kwargs)
     run.parameters = recorded(known)
     if spec.run_name is not None:
         run.given_name = run_name(spec, known)

@@ -7,37 +7,62 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import attrs
+
+from headrace._engine.groups import Group
 from headrace._engine.journal import Answer, Event
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
-from headrace._model.events import ASK, COMPLETED, ENDED, LOG, RUNNING, clipped, history
+from headrace._model.events import ASK, COMPLETED, ENDED, GROUP, LOG, RUNNING, Transition, clipped, history
 from headrace._ports import Batch
 
 
-def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list[Run], list[Run], list[Answer]]:
+@attrs.define
+class Heard:
     """
-    Fold *events* into one batch; give with it the runs that ended, the flow runs that began, and who asked.
+    What a heap of events tells beside its rows.
+
+    Attributes:
+        began: The flow runs that began.
+        ended: The runs that ended.
+        grouped: The maps and streams of which every run has ended, and when.
+        answers: Who asked to be called once all is committed.
+    """
+
+    began: list[Run] = attrs.Factory(list[Run])
+    ended: list[Run] = attrs.Factory(list[Run])
+    grouped: list[tuple[Group, int]] = attrs.Factory(list[tuple[Group, int]])
+    answers: list[Answer] = attrs.Factory(list[Answer])
+
+
+def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, Heard]:
+    """
+    Fold *events* into one batch; give with it what else they tell.
 
     A run that started and ended within the heap costs one row. The rows of the runs *owed* are in it, too.
     """
     batch = Batch()
+    heard = Heard()
     changed: dict[Run, None] = dict.fromkeys(owed)
-    began: list[Run] = []
-    ended: list[Run] = []
-    answers: list[Answer] = []
+    ended = heard.ended
     for run, stamp, at, said in events:
         if stamp is LOG:
             if run.scope.level != "off":
                 batch.logs.append((run.id, at, *said))
             continue
         if stamp is ASK:
-            answers.append(said)
+            heard.answers.append(said)
+            continue
+        if stamp is GROUP:
+            heard.grouped.append((run, at))
             continue
         transitions = run.transitions
         if transitions is None:
             run.transitions = [(stamp, at, said)]
             changed[run] = None
             if run.number == 0 and isinstance(run, FlowRunning):
-                began.append(run)
+                heard.began.append(run)
+        elif transitions[-1][0][0] in ENDED:
+            continue  # asked to stop at the very moment of its end, or given up by its flow before
         else:
             transitions.append((stamp, at, said))
             changed[run] = None
@@ -52,7 +77,7 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, list
             batch.task_runs.append(task_row(run))
         else:
             batch.flow_runs.append(flow_row(run))
-    return batch, ended, began, answers
+    return batch, heard
 
 
 def task_row(run: TaskRunning) -> tuple[Any, ...]:
@@ -66,12 +91,13 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     scope = run.scope
     kind, state_name = stamp
     finished = stamp is COMPLETED or kind in ENDED or stamp is run.last
+    began = transitions[0] if len(transitions) < 3 else begun(transitions)
     head = (
         f"{scope.prefix}{run.number:012x}",
         scope.flow_run_id,
         run.spec.name,
         kind,
-        transitions[0][1],
+        began[1],
         at if finished else None,
     )
     parent = run.parent
@@ -94,12 +120,16 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     )
 
 
+def begun(transitions: list[Transition]) -> Transition:
+    """Give the transition with which the work began; the first, where it never did."""
+    return next((one for one in transitions if one[0] is RUNNING), transitions[0])
+
+
 def flow_row(run: Run) -> tuple[Any, ...]:
     """Give the row of a flow run as it now stands."""
     transitions = run.transitions or []
     stamp, at, said = transitions[-1]
     kind, state_name = stamp
-    started = next((moment for stamp, moment, _ in transitions if stamp is RUNNING), transitions[0][1])
     trace = run.scope.trace
     return (
         run.id,
@@ -110,7 +140,7 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         state_name,
         clipped(said),
         transitions[0][1],
-        started,
+        begun(transitions)[1],
         at if kind in ENDED or stamp is run.last else None,
         run.attempt,
         sorted(run.tags) or None,

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
-from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
-from headrace._model.states import State
-from headrace.errors import OptionTypeError, ParameterBindError, UpstreamTaskError, short
+from headrace.errors import ParameterBindError, short
 
 HERE: Final = __file__.rpartition("_engine")[0]
 RECORDED_TEXT: Final = 1_000
@@ -20,22 +18,8 @@ RECORDED_TOTAL: Final = 20_000
 INT64: Final = 1 << 63
 
 # Held as `type[Any]`, so that a checker goes on knowing nothing of the user's values once they are told apart.
-STATES: tuple[type[Any], ...] = (State,)
-ITERABLES: tuple[type[Any], ...] = (Iterable,)
 MAPPINGS: tuple[type[Any], ...] = (Mapping,)
 CONTAINERS: tuple[type[Any], ...] = (list, tuple, set, frozenset)
-
-
-class Watch:
-    """Whether any state was ever handed to the user; until then no argument can hold one, and none is looked at."""
-
-    states = False
-
-
-watch: Final = Watch()
-
-# Types that hold no state and are not looked into; everything else that is a container is.
-FLAT: Final[frozenset[type[Any]]] = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray})
 
 
 def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -114,80 +98,6 @@ def own_frames(error: BaseException) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(HERE):
         trace = trace.tb_next
     return trace
-
-
-# -- states among the arguments -----------------------------------------------------------------------------
-
-
-def check_upstream(run: Run, wait_for: Any) -> None:
-    """
-    See that every state in *wait_for* is a completed one; values that are no states count as there.
-
-    Raises:
-        UpstreamTaskError: One is not.
-        OptionTypeError: *wait_for* is no iterable.
-    """
-    if isinstance(wait_for, STATES):
-        wait_for = [wait_for]
-    if isinstance(wait_for, str | bytes) or not isinstance(wait_for, ITERABLES):
-        raise OptionTypeError(f"wait_for takes a list of states, not {short(wait_for)}.")
-    for item in wait_for:
-        if isinstance(item, STATES) and not item.is_completed():
-            raise refusal(run, item)
-
-
-def upstream_value(run: Run, state: State[Any]) -> Any:
-    """
-    Give the value of *state*, which *run* was handed as an argument.
-
-    Raises:
-        UpstreamTaskError: It did not complete; caused by its exception.
-        MissingResult: It did, but its value was not kept.
-    """
-    if state.is_completed():
-        return state.result()
-    raise refusal(run, state)
-
-
-def refusal(run: Run, state: State[Any]) -> UpstreamTaskError:
-    """Make the error of *run*, which needs *state* to be a completed one."""
-    error = UpstreamTaskError(run.label, run.id, state.task_run_id or state.flow_run_id or state.name, state)
-    cause = state.result(raise_on_failure=False) if state.is_final() else state.data
-    error.__cause__ = cause if isinstance(cause, BaseException) else None
-    return error
-
-
-def resolved(run: Run, value: Any, depth: int = 0) -> Any:
-    """
-    Give *value* with the states in it replaced by their results; itself where there are none.
-
-    Looks into lists, tuples, sets and dicts, but only where they hold something that could be or hold a state: the
-    types of a list's items are gathered in C first, so a million numbers cost some milliseconds and are not copied.
-    """
-    kind: Any = value.__class__
-    if kind in FLAT or depth > 8:
-        return value
-    if isinstance(value, STATES):
-        return upstream_value(run, value)
-    if kind is dict:
-        if set(map(type, value.values())) <= FLAT:
-            return value
-        changed = {key: resolved(run, item, depth + 1) for key, item in value.items()}
-        return changed if any(changed[key] is not item for key, item in value.items()) else value
-    if kind in {list, tuple, set, frozenset}:
-        if set(map(type, value)) <= FLAT:
-            return value
-        items = [resolved(run, item, depth + 1) for item in value]
-        made = cast("Any", kind(items))
-        return made if any(new is not old for new, old in zip(items, value, strict=True)) else value
-    return value
-
-
-def resolve_arguments(
-    run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Give the arguments with the states in them replaced by their results."""
-    return tuple(resolved(run, value) for value in args), {name: resolved(run, value) for name, value in kwargs.items()}
 
 
 # -- the record ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace._model.events import ASK
-from headrace._ports import Observer
+from headrace._ports import Observer, Progress
 
 CROWDED: Final = 20_000
 
@@ -27,6 +27,8 @@ class Journal:
         level: The durability of roots that do not say.
         observer: Who makes spans; None while nobody listens.
         owner: Host and process, recorded with each flow run.
+        progress: Who shows how far maps and streams are; None where nobody looks.
+        patience: Seconds that cancelled runs have to clean up before their flow ends without them.
         live: The flow runs in progress in this process, by id.
     """
 
@@ -35,6 +37,8 @@ class Journal:
         self.level = level
         self.observer: Observer | None = None
         self.owner = ""
+        self.patience = 10.0
+        self.progress: Progress | None = None
         self.live: dict[str, Any] = {}
 
     def start(self, wake: Callable[[], None], owner: str) -> None:

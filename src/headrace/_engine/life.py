@@ -10,26 +10,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Token
-from typing import Any
+from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
+from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
-from headrace._engine.inputs import bare, explained, stop_within, watch
-from headrace._engine.runs import Run
+from headrace._engine.inputs import bare, explained, stop_within
+from headrace._engine.runs import FlowRunning, Run
+from headrace._engine.scopes import flow_calling, settled
 from headrace._engine.spec import Spec
-from headrace._engine.steps import compose
+from headrace._engine.steps import calling, compose
+from headrace._engine.upstream import unfinished
 from headrace._model import outcomes
-from headrace._model.events import COMPLETED, RUNNING
+from headrace._model.annotations import watch
+from headrace._model.events import COMPLETED, PENDING, RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import StoreUnavailable, UpstreamTaskError
+from headrace.errors import CancelledRun, StoreUnavailable, UpstreamTaskError
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
 Positional = tuple[Any, ...]
 Named = dict[str, Any]
 STATEFUL: tuple[type[Any], ...] = (State, list, tuple, set)
+A_WHILE: Final = 1_000_000  # nanoseconds in line that are worth a Pending state
 
 
 def drive(life: Coroutine[Any, Any, Any]) -> Any:
@@ -50,15 +55,17 @@ def drive(life: Coroutine[Any, Any, Any]) -> Any:
 def call_life(spec: Spec, host: Host) -> CallLife:
     """Compile *spec* into the coroutine function that is one call of it."""
     begin: Begin = begin_task if spec.kind == "task" else begin_flow
-    body = compose(spec, host)
+    body = compose(spec, host, calling(spec, host) if spec.kind == "task" else flow_calling(spec, host))
     prepare: Prepare | None = preparation(spec)
     clock = host.clock
     may_strain = spec.kind == "task"
     on_completion = spec.hooks["on_completion"]
 
-    async def live(args: Positional, kwargs: Named, wait_for: Any = None, return_state: bool = False) -> Any:
+    async def live(
+        args: Positional, kwargs: Named, wait_for: Any = None, return_state: bool = False, call: Call | None = None
+    ) -> Any:
         try:
-            run = begin(spec, host)
+            run = begin(spec, host, call)
         except Exception as refused:
             bare(refused)  # a setting that cannot be: the sentence says all, our frames nothing
             raise
@@ -69,15 +76,20 @@ def call_life(spec: Spec, host: Host) -> CallLife:
         around = None if trace is None else trace.attach(run)
         try:
             if prepare is not None or wait_for is not None or watch.states:
+                if watch.promises:
+                    await admit(run, host, call, args, kwargs, wait_for)
                 args, kwargs = (prepare or plain_arguments)(run, args, kwargs, wait_for)
+            run.args, run.kwargs = args, kwargs
             run.started = clock.now()
             tell((run, RUNNING, run.started, None))
             if run.settles:
                 await ready(run, host)
             value = await body(run, args, kwargs)
+            if may_strain and watch.promises:
+                value = await settled(run, host, value)
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
             if state is not None or return_state or run.settles or on_completion:
-                return await finish(run, host, state or State(StateType.COMPLETED, data=value), return_state)
+                return await finish(run, host, state or usual(run, value), return_state)
             tell((run, COMPLETED, clock.now(), None))
             if lines.ENGINE.isEnabledFor(logging.INFO):
                 lines.completed(run)
@@ -106,9 +118,12 @@ def call_life(spec: Spec, host: Host) -> CallLife:
 
 
 def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> None:
-    """Make current again what was before *run*, and tell the host of a root's end."""
+    """Let go of the arguments, make current again what was before *run*, and tell the host of a root's end."""
+    run.args = run.kwargs = None
     if run.parent is None:
         host.close()
+    if type(run) is FlowRunning:
+        run.scope.journal.live.pop(run.id, None)
     try:
         current_run.reset(before)
         if run.scope.trace is not None:
@@ -116,6 +131,68 @@ def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> No
     except ValueError:
         # The coroutine is closed in another context than it ran in, where nothing of ours is current.
         return
+
+
+def usual(run: Run, value: Any) -> State[Any]:
+    """Give the state of a run whose body returned *value*: cancelled, if that is what it did on being told to stop."""
+    if run.noticed:
+        return State(StateType.CANCELLED, message=f"Its body ended early when it was told to stop: {run.stopping}.")
+    return State(StateType.COMPLETED, data=value)
+
+
+def enlist(run: Run, call: Call, host: Host) -> None:
+    """Join *run* and the submitted *call* that it is; tell since when it has waited, if that was a while."""
+    call.run = run
+    run.call = call
+    run.home = call.home
+    group = call.group
+    if group is not None:
+        run.group = group
+        group.begun += 1
+    if call.submitted and host.clock.now() - call.submitted > A_WHILE:
+        run.scope.tell((run, PENDING, call.submitted, None))
+    if call.stopping is not None:
+        run.stopping = call.stopping
+
+
+async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwargs: Named, wait_for: Any) -> None:
+    """Join *run* with the submitted *call* that it is; one called directly waits here for the futures it was given."""
+    if call is not None:
+        enlist(run, call, host)
+        return
+    waits = unfinished(args, kwargs, wait_for)
+    if waits:
+        run.scope.tell((run, PENDING, host.clock.now(), None))
+        await host.until(waits)
+
+
+def never_begun(call: Call, why: str) -> tuple[State[Any], int]:
+    """Record the run of *call*, which was stopped before its turn came; give its state and the moment. In its context."""
+    host = call.host
+    begin: Begin = begin_task if call.spec.kind == "task" else begin_flow
+    run = begin(call.spec, host, call)
+    call.run = run
+    state: State[Any] = State(StateType.CANCELLED, message=f"It was stopped before it began: {why}.")
+    try:
+        run.scope.tell((run, PENDING, call.submitted or host.clock.now(), None))
+        at = tell_end(run, host, state)
+    finally:
+        run.scope.journal.live.pop(run.id, None)
+        if run.parent is None:
+            host.close()
+    return run.stamped(state, at), at
+
+
+def given_up(call: Call, why: str, at: int) -> tuple[State[Any], int]:
+    """Record the run of *call*, which goes on though it was cancelled, as ended; give its state and the moment."""
+    run = call.run
+    state: State[Any] = State(StateType.CANCELLED, message=f"Its flow went on without it: {why}.")
+    if run is None:
+        return state, at
+    if run.ended:
+        return run.final or state, at
+    at = tell_end(run, call.host, state)
+    return run.stamped(state, at), at
 
 
 async def ready(run: Run, host: Host) -> None:
@@ -140,8 +217,11 @@ async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
     if isinstance(error, RecursionError):
         end_stranded(run, host, error)
     run.error_type = type(error).__name__
+    if isinstance(error, CancelledRun) and error.run_id == run.id:
+        stopped: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error, run.id), True)
+        return stopped
     if run.span is not None:
-        run.span.record_exception(error, escaped=True)
+        run.span.attempt_failed(error, escaped=True)
     lines.failed(run, error)
     ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error, run.id), True)
     return ended
@@ -182,7 +262,7 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
     if state.is_crashed():
         run.error_type = type(really).__name__
         if run.span is not None:
-            run.span.record_exception(really, escaped=True)
+            run.span.attempt_failed(really, escaped=True)
     await finish(run, host, state, True)
 
 
@@ -194,6 +274,7 @@ def tell_end(run: Run, host: Host, state: State[Any]) -> int:
         run.last = stamp
     run.scope.tell((run, stamp, at, state.message))
     run.ended = True
+    run.final = state
     return at
 
 
@@ -201,7 +282,7 @@ async def finish(run: Run, host: Host, state: State[Any], return_state: bool) ->
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
     if run.span is not None:
         run.span.close()
-    ended = run.stamped(state, tell_end(run, host, state))
+    run.final = ended = run.stamped(state, tell_end(run, host, state))
     await run_hooks(run, host, ended)
     if run.settles:
         problem = await host.settled(run.scope.journal)

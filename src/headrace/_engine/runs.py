@@ -7,7 +7,7 @@ These are the engine's own, changed as the run goes on; `headrace._model.records
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -16,10 +16,10 @@ from headrace._engine.journal import Journal
 from headrace._engine.spec import Spec
 from headrace._model.events import Stamp, Transition
 from headrace._model.ids import FIRST
-from headrace._model.naming import slug
+from headrace._model.naming import flow_run_name
 from headrace._model.records import FlowRun, TaskRun, moment, task_run_name
 from headrace._model.states import State
-from headrace._ports import Home, Trace
+from headrace._ports import Crew, Home, Trace
 
 
 class Scope:
@@ -59,6 +59,16 @@ class Run:
     # In progress when this process was forked: the parent records it, we never do.
     inherited = False
     ended = False
+    # The submitted call that it is; None for one called directly. A `headrace._engine.calls.Call`.
+    call: Any = None
+    # The state it ended in, where that is not the usual one.
+    final: State[Any] | None = None
+    # Where its body runs, where that matters.
+    home: Home | None = None
+    # What is called when it is to stop, while a thread waits in it.
+    stops: list[Callable[[], object]] | None = None
+    # Whether its body has heard that it is to stop: it is told once, so that its cleanup may go on.
+    heard = False
     # The map or stream it is one of; a `headrace._engine.groups.Group`.
     group: Any = None
     # Why it is to stop, once somebody wants that.
@@ -78,6 +88,23 @@ class Run:
         self.parent = parent
         self.number = number
         self.tags = tags
+
+    def stop(self, why: str) -> None:
+        """Ask the run to end, for the reason *why*: from any thread, and heard at the body's next wait or call."""
+        if self.stopping is not None or self.ended:
+            return
+        self.stopping = why
+        for rouse in list(self.stops or ()):
+            rouse()
+        if self.home is not None:
+            self.home.interrupt()
+
+    def ancestors(self) -> Iterator[Run]:
+        """Give the runs above it, the nearest first."""
+        above = self.parent
+        while above is not None:
+            yield above
+            above = above.parent
 
     @property
     def id(self) -> str:
@@ -143,22 +170,24 @@ class FlowRunning(Run):
     A flow run in progress.
 
     Attributes:
-        home: Where its body runs, as its host knows it.
+        crew: All that was submitted in it; made at the first.
     """
 
-    home: Home | None = None
+    crew: Crew | None = None
 
     def stop(self, why: str) -> None:
-        """Ask the run to end, for the reason *why*: from any thread, and heard at the body's next wait or call."""
-        if self.stopping is None and not self.ended:
-            self.stopping = why
-            if self.home is not None:
-                self.home.interrupt()
+        """Ask the run to end, and with it the flow runs that were called in it."""
+        super().stop(why)
+        for run in list(self.scope.journal.live.values()):
+            if run is not self and run.stopping is None and any(above is self for above in run.ancestors()):
+                run.stopping = why
+                for rouse in list(run.stops or ()):
+                    rouse()
 
     @property
     def name(self) -> str:
         if self.given_name is None:
-            self.given_name = slug(int(self.scope.prefix.replace("-", ""), 16))
+            self.given_name = flow_run_name(self.scope.prefix)
         return self.given_name
 
     def record(self, state: State[Any]) -> FlowRun:

@@ -37,10 +37,7 @@ def calling(spec: Spec, host: Host) -> Body:
     if limit is not None:
 
         async def timed(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            try:
-                return await host.call(run, limit, fn, args, kwargs)
-            except Elapsed:
-                raise too_long(run, limit) from None
+            return await leaving(run, host, limit, args, kwargs)
 
         return timed
     if spec.is_async:
@@ -51,6 +48,19 @@ def calling(spec: Spec, host: Host) -> Body:
         return fn(*args, **kwargs)
 
     return direct
+
+
+async def leaving(run: Run, host: Host, limit: float, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """
+    Call the user's function, and leave it after *limit* seconds.
+
+    Raises:
+        RunTimeoutError: It took longer.
+    """
+    try:
+        return await host.call(run, limit, run.spec.fn, args, kwargs)
+    except Elapsed:
+        raise too_long(run, limit) from None
 
 
 def announcing(spec: Spec, host: Host, body: Body) -> Body:
@@ -119,7 +129,7 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     reason = lines.short_error(state.data) if isinstance(state.data, BaseException) else str(state)
     lines.retrying(run, policy.attempts, delay, reason)
     if run.span is not None and isinstance(state.data, BaseException):
-        run.span.record_exception(state.data)
+        run.span.attempt_failed(state.data)
     tell = run.scope.tell
     said: str | None = f"Attempt {run.attempt} of {policy.attempts} failed: {reason}"
     if delay:
@@ -136,9 +146,9 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
 ORDER: Final[tuple[Step, ...]] = (announcing, printing, retrying)
 
 
-def compose(spec: Spec, host: Host) -> Body:
-    """Compose the body of *spec*: its function within the steps it uses."""
-    body = calling(spec, host)
+def compose(spec: Spec, host: Host, innermost: Body) -> Body:
+    """Compose the body of *spec*: *innermost*, which calls its function, within the steps it uses."""
+    body = innermost
     for step in ORDER:
         body = step(spec, host, body)
     return body

@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from headrace._engine.begin import begin_flow, begin_task, plain_arguments, preparation
 from headrace._engine.context import current_run
-from headrace._engine.inputs import bare, explained, watch
+from headrace._engine.inputs import bare, explained
 from headrace._engine.life import fail, finish, interrupt, ready
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
-from headrace._engine.runs import Run
+from headrace._engine.runs import FlowRunning, Run
+from headrace._engine.scopes import broken, whole
 from headrace._engine.spec import Spec
 from headrace._engine.steps import Elapsed, again, announce, too_long
 from headrace._model import outcomes
+from headrace._model.annotations import watch
 from headrace._model.events import RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
@@ -101,11 +103,13 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
     async def live(
         args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None, returned: list[Any] | None = None
     ) -> AsyncGenerator[Any, Any]:
-        run = begin(spec, host)
+        run = begin(spec, host, None)
         try:
             with inside(run):
                 if wait_for is not None or watch.states or prepare is not plain_arguments:
                     args, kwargs = prepare(run, args, kwargs, wait_for)
+                run.args, run.kwargs = args, kwargs
+                run.home = host.home(run)
                 run.started = host.clock.now()
                 run.scope.tell((run, RUNNING, run.started, None))
                 await ready(run, host)
@@ -126,9 +130,13 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 except BaseException as caught:
                     thrown = caught
             with inside(run):
+                if type(run) is FlowRunning:
+                    await whole(run, host)
                 await finish(run, host, State(StateType.COMPLETED), True)
         except Exception as raised:
             error = explained(spec, raised, args, kwargs)
+            if type(run) is FlowRunning:
+                await broken(run, host, error)
             if not run.ended:
                 with inside(run):
                     await fail(run, host, error)
@@ -136,17 +144,23 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 raise error from None
             bare(error)
             raise
-        except GeneratorExit:
+        except GeneratorExit as stop:
             # Who stops listening has had enough: that is no crash of the run.
             if not run.ended:
                 with inside(run):
+                    if type(run) is FlowRunning:
+                        await broken(run, host, stop)
                     await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
             raise
         except BaseException as stop:
             with inside(run):
+                if type(run) is FlowRunning:
+                    await broken(run, host, stop)
                 await interrupt(run, host, stop)
             raise
         finally:
+            run.args = run.kwargs = None
+            run.scope.journal.live.pop(run.id, None)
             if run.parent is None:
                 host.close()
 

@@ -10,14 +10,34 @@ from typing import Any, Final
 import anyio
 
 from headrace._engine import lines
+from headrace._engine.calls import Call, current_call, refuse_circle
 from headrace._engine.journal import Journal
+from headrace._engine.promises import Countdown, Gate
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
 from headrace._hosts.clock import wall
-from headrace._hosts.rooted import ANSWER_WITHIN, Rooted
+from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Rooted
+from headrace._ports import Home, Places
 from headrace.errors import StoreUnavailable
 
 PATIENCE: Final = 5.0
+
+
+class LoopHome:
+    """Where the body of a flow run runs: in a task of a loop."""
+
+    __slots__ = ("interrupted", "loop", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+        self.loop = loop
+        self.task = task
+        self.interrupted = False
+
+    def interrupt(self) -> None:
+        """Cancel the task, once: what the body awaits in its cleanup is not cancelled again."""
+        if not self.interrupted and self.task is not None:
+            self.interrupted = True
+            quietly(self.loop, self.task.cancel)
 
 
 class LoopHost(Rooted):
@@ -65,6 +85,87 @@ class LoopHost(Rooted):
     async def sleep(self, seconds: float) -> None:
         """Suspend for *seconds*."""
         await anyio.sleep(seconds)
+
+    def home(self, run: Run) -> Home:
+        """Tell where the body of *run*, which is about to begin, runs: in the current task."""
+        return LoopHome(asyncio.get_running_loop(), asyncio.current_task())
+
+    def heard(self, run: Run, stop: BaseException) -> bool:
+        """Tell whether *stop* is how the body heard that it is to stop: a cancellation of ours, now taken back."""
+        home = run.home
+        if run.stopping is None or not isinstance(stop, asyncio.CancelledError) or not isinstance(home, LoopHome):
+            return super().heard(run, stop)
+        # Where somebody else has cancelled the task as well, their cancellation goes on.
+        return home.interrupted and home.task is not None and home.task.uncancel() == 0
+
+    async def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> bool:
+        """
+        Suspend until all *gates* are open; tell whether they are, after *seconds* at most.
+
+        The place at work of the submitted call that waits here is given back meanwhile.
+
+        Raises:
+            WaitCircleError: The call would wait for itself.
+        """
+        if all(gate.opened for gate in gates):
+            return True
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[None] = loop.create_future()
+
+        def rouse() -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        def opened() -> None:
+            if asyncio._get_running_loop() is loop:
+                rouse()
+            else:
+                quietly(loop, rouse)
+
+        call = current_call()
+        refuse_circle(call, gates)
+        countdown = Countdown(gates, opened)
+        places = None if call is None else call.places
+        if call is not None:
+            call.awaits = tuple(gates)
+            if places is not None:
+                places.aside(call)
+        try:
+            if seconds == FOREVER and not shielded:
+                await arrived
+            else:
+                with anyio.move_on_after(None if seconds == FOREVER else seconds, shield=shielded):
+                    await arrived
+            if call is not None and places is not None:
+                await self.back(call, places)
+                places = None
+        finally:
+            if call is not None:
+                call.awaits = ()
+                if places is not None:
+                    places.hurry(call)
+            countdown.forget()
+        return all(gate.opened for gate in gates)
+
+    async def back(self, call: Call, places: Places) -> None:
+        """Wait for a place to go on."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[None] = loop.create_future()
+
+        def rouse() -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        def here() -> None:
+            quietly(loop, rouse)
+
+        if places.back(call, here):
+            return
+        try:
+            await arrived
+        except BaseException:
+            places.hurry(call, here)
+            raise
 
     async def settled(self, desk: Journal) -> Exception | None:
         """Suspend, shielded, until what *desk* was told so far is committed; give what went wrong instead."""

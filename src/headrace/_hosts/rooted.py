@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Final
 
 from headrace._engine.journal import Journal
+from headrace._engine.runs import Run
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._ports import Clock
+from headrace.errors import CancelledRun, RunCancelled
 
 ANSWER_WITHIN: Final = 60.0
+FOREVER: Final = math.inf
 
 
 class Rooted:
@@ -37,6 +41,19 @@ class Rooted:
         import random  # noqa: PLC0415 - 5 ms to import, for runs that are retried with jitter
 
         return random.random()
+
+    def really(self, run: Run, stop: BaseException) -> BaseException:
+        """Give what *stop*, which left the body of the flow run *run*, is to its caller: CancelledRun, if it was asked."""
+        if not self.heard(run, stop):
+            return stop
+        parent = run.parent
+        if parent is not None and parent.stopping is not None:
+            return stop  # it ends with the run that called it, which says so
+        return CancelledRun(f"{run.label} was cancelled: {run.stopping}.", run.id)
+
+    def heard(self, run: Run, stop: BaseException) -> bool:
+        """Tell whether *stop* is how the body of *run* heard that it is to stop."""
+        return run.stopping is not None and isinstance(stop, RunCancelled)
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""

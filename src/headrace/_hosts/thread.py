@@ -6,15 +6,20 @@ import contextvars
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 from headrace._engine import lines
+from headrace._engine.begin import hear
+from headrace._engine.calls import Call, current_call, refuse_circle
+from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
+from headrace._engine.promises import Countdown, Gate
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
 from headrace._hosts.clock import acquired, wall
-from headrace._hosts.rooted import ANSWER_WITHIN, Rooted
-from headrace.errors import StoreUnavailable
+from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Rooted
+from headrace._ports import Home, Lock, Places
+from headrace.errors import RunningLoopError, StoreUnavailable
 
 
 class ThreadHost(Rooted):
@@ -73,7 +78,86 @@ class ThreadHost(Rooted):
                 "make it async to let the loop go on meanwhile",
                 seconds,
             )
-        wall.sleep(seconds)
+        call = current_call()
+        places = None if call is None else call.places
+        if not seconds:
+            return
+        if call is None or places is None:
+            self.wait(locked(), seconds)
+            return
+        places.aside(call)
+        self.wait(locked(), seconds)
+        self.back(call, places)
+
+    def home(self, run: Run) -> Home:
+        """Tell where the body of *run*, which is about to begin, runs: in this thread."""
+        return HERE
+
+    async def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> bool:
+        """
+        Block until all *gates* are open; tell whether they are, after *seconds* at most.
+
+        The place at work of the submitted call that waits here is given back meanwhile.
+
+        Raises:
+            RunningLoopError: An event loop runs on this thread, and this is not within a sync flow called on it.
+            WaitCircleError: The call would wait for itself.
+            RunCancelled: The run that waits is to stop.
+        """
+        if all(gate.opened for gate in gates):
+            return True
+        refuse_on_loop(gates)
+        call = current_call()
+        refuse_circle(call, gates)
+        arrived = locked()
+        countdown = Countdown(gates, once(arrived))
+        places = None if call is None else call.places
+        if call is not None:
+            call.awaits = tuple(gates)
+            if places is not None:
+                places.aside(call)
+        try:
+            self.wait(arrived, seconds, heed=not shielded)
+        finally:
+            countdown.forget()
+            if call is not None:
+                call.awaits = ()
+                if places is not None:
+                    self.back(call, places)
+        return all(gate.opened for gate in gates)
+
+    def wait(self, lock: Lock, seconds: float, *, heed: bool = True) -> None:
+        """
+        Block until *lock* can be acquired, or for *seconds*.
+
+        Raises:
+            RunCancelled: The run that waits is to stop, unless it is not to *heed* that.
+        """
+        runs = listening() if heed else []
+        rouse = once(lock)
+        for run in runs:
+            run.stops = [*(run.stops or ()), rouse]
+        try:
+            for run in runs:
+                hear(run)
+            wall.wait(lock, seconds)
+            for run in runs:
+                hear(run)
+        finally:
+            for run in runs:
+                run.stops = [one for one in run.stops or () if one is not rouse] or None
+
+    def back(self, call: Call, places: Places) -> None:
+        """Wait for a place to go on."""
+        arrived = locked()
+        here = once(arrived)
+        if places.back(call, here):
+            return
+        try:
+            wall.wait(arrived, FOREVER)
+        except BaseException:
+            places.hurry(call, here)
+            raise
 
     async def settled(self, desk: Journal) -> Exception | None:
         """Block until what *desk* was told so far is committed; give what went wrong instead."""
@@ -107,6 +191,87 @@ class ThreadHost(Rooted):
         if not ok:
             raise outcome
         return outcome
+
+
+class ThreadHome:
+    """Where the body of a flow run runs: in a thread, which hears that it is to stop when it waits or calls a task."""
+
+    __slots__ = ()
+    loop = None
+
+    def interrupt(self) -> None:
+        """Do nothing: whoever waits in the thread is roused by the run."""
+
+
+HERE: Final = ThreadHome()
+
+
+def locked() -> threading.Lock:
+    """Give a lock that is taken."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def once(lock: Lock) -> Callable[[], None]:
+    """Give what releases *lock*, the first time that it is called."""
+    left = [lock]
+
+    def release() -> None:
+        try:
+            wall.finished(left.pop())
+        except IndexError:
+            return
+
+    return release
+
+
+def listening() -> list[Run]:
+    """Give the runs whose being stopped concerns the code on this stack: up to the one that was submitted."""
+    found: list[Run] = []
+    run = current_run.get()
+    while run is not None:
+        found.append(run)
+        if run.call is not None:
+            break
+        run = run.parent
+    return found
+
+
+def refuse_on_loop(gates: Sequence[Gate]) -> None:
+    """
+    See that this thread may block.
+
+    Raises:
+        RunningLoopError: An event loop runs on it, and waits for nobody: a sync flow that was called there blocks it by
+            what it is, and may wait for what runs in other threads; anything else may not.
+    """
+    if not on_loop():
+        return
+    run = current_run.get()
+    blocks = run is not None
+    while run is not None:
+        blocks = blocks and not run.spec.is_async and run.call is None
+        run = run.parent
+    running = sys.modules["asyncio"]._get_running_loop()
+    here = any(needs(gate, running) for gate in gates)
+    if not blocks or here:
+        raise RunningLoopError(
+            "Waiting for a run that has not ended", "`await` before the future, or task.submit(...) the task"
+        )
+
+
+def needs(gate: Any, loop: Any) -> bool:
+    """Tell whether *gate* opens only when *loop* goes on, as far as can be known."""
+    heap = [gate]
+    while heap:
+        call = getattr(heap.pop(), "call", None)
+        if call is None:
+            continue
+        if getattr(call.parent and call.parent.home, "loop", None) is loop and call.spec.is_async:
+            return True
+        heap += call.awaits
+    return False
 
 
 def on_loop() -> bool:

@@ -29,10 +29,6 @@ OPTIONS: Final = {
     "result_serializer": RESULTS,
     "result_storage": RESULTS,
     "result_storage_key": RESULTS,
-    "task_runner": (
-        "Tasks run where they are called: sync ones in that thread, async ones on that loop. "
-        "In async code, run tasks side by side with asyncio.TaskGroup."
-    ),
     "viz_return_value": DRAWING,
 }
 ATTRIBUTES: Final = {
@@ -40,34 +36,21 @@ ATTRIBUTES: Final = {
     "delay": WORKERS,
     "deploy": SCHEDULES,
     "from_source": SCHEDULES,
-    "map": (
-        "Call it for each item: [step(item) for item in items]; "
-        "in async code, run the calls side by side with asyncio.TaskGroup."
-    ),
     "on_commit": TRANSACTIONS,
     "on_rollback": TRANSACTIONS,
     "serve": SCHEDULES,
-    "submit": (
-        "In async code, run tasks side by side with asyncio.TaskGroup; in sync code, call them one after another."
-    ),
     "to_deployment": SCHEDULES,
     "visualize": DRAWING,
 }
 NAMES: Final = {
     "aserve": SCHEDULES,
-    "allow_failure": "Call the task before with return_state=True and hand over state.result(raise_on_failure=False).",
     "deploy": SCHEDULES,
     "get_client": "There is no server to talk to. Read the record: headrace flow-run ls --output json",
     "pause_flow_run": PAUSES,
-    "quote": (
-        "States are looked for within lists, tuples, sets and dicts, and anything else is handed over as it is. "
-        "Leave it out."
-    ),
     "resume_flow_run": PAUSES,
     "serve": SCHEDULES,
     "suspend_flow_run": PAUSES,
     "transaction": TRANSACTIONS,
-    "unmapped": "There is no map to keep an argument out of. Call the task for each item.",
 }
 ADDRESSES: Final = (
     "There is no server, so runs have no address. Give the run's id away instead: headrace flow-run inspect ID"

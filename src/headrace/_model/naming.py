@@ -43,6 +43,11 @@ def slug(number: int) -> str:
     return f"{ADJECTIVES[number % len(ADJECTIVES)]}-{NOUNS[noun]}"
 
 
+def flow_run_name(prefix: str) -> str:
+    """Give the name that a flow run has by default, worked out from its id's first four groups."""
+    return slug(int(prefix.replace("-", ""), 16))
+
+
 def checked(what: str, name: str) -> str:
     """
     Give *name* back.

@@ -22,6 +22,7 @@ NUMBERS: tuple[type[Any], ...] = (int, float, timedelta)
 ITERABLES: tuple[type[Any], ...] = (Iterable,)  # `type[Any]`: the items stay Any for checkers
 
 Durability: TypeAlias = Literal["off", "batched", "strict"]
+ChildFailure: TypeAlias = Literal["wait", "cancel"]
 Hook: TypeAlias = Callable[[Any, Any, Any], Any]
 Delay: TypeAlias = float | timedelta
 Delays: TypeAlias = Delay | Sequence[Delay] | Callable[[int], Sequence[Delay]]
@@ -136,6 +137,22 @@ def level(owner: str, option: str, value: Any) -> Durability:
     return chosen
 
 
+def runner(owner: str, option: str, value: Any) -> Any:
+    """Take a task runner, or a class of them, which is made one."""
+    made = value() if isinstance(value, type) else value
+    if not callable(getattr(made, "open", None)):
+        raise wrong_type(owner, option, "a task runner, as in headrace.task_runners,", value)
+    return made
+
+
+def child_failure(owner: str, option: str, value: Any) -> ChildFailure:
+    """Take one of the two policies."""
+    if value not in get_args(ChildFailure):
+        raise OptionError(f"{option} of {owner} is {short(value)}; it must be 'wait' or 'cancel'.")
+    chosen: ChildFailure = value
+    return chosen
+
+
 class RunOptions(TypedDict, total=False):
     """What flows and tasks have in common."""
 
@@ -167,6 +184,8 @@ class FlowOptions(RunOptions, total=False):
     validate_parameters: Annotated[bool | None, flag]
     durability: Annotated[Durability | None, level]
     durable: Annotated[bool | None, flag]
+    task_runner: Annotated[Any, runner]
+    on_child_failure: Annotated[ChildFailure | None, child_failure]
     on_cancellation: Annotated[Iterable[Hook] | None, hooks]
     on_crashed: Annotated[Iterable[Hook] | None, hooks]
 

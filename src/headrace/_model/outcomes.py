@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from headrace._model.states import State, StateType, combine, states_in
 from headrace.errors import (
+    CancelledRun,
+    CrashedRun,
     ParameterTypeError,
     RunTimeoutError,
     TerminationSignal,
@@ -31,7 +33,14 @@ def from_value(value: Any) -> State[Any] | None:
 
 
 def from_error(kind: Kind, error: Exception, run_id: str) -> State[Any]:
-    """Judge an exception that left the body of *run_id*: FAILED, under the name TimedOut when its own time was up."""
+    """
+    Judge an exception that left the body of *run_id*: FAILED, under the name TimedOut when its own time was up.
+
+    CANCELLED and CRASHED, where it says that this happened to this very run.
+    """
+    if isinstance(error, CancelledRun | CrashedRun) and error.run_id == run_id:
+        ended = StateType.CANCELLED if isinstance(error, CancelledRun) else StateType.CRASHED
+        return State(ended, message=str(error), data=error)
     if isinstance(error, RunTimeoutError) and error.run_id == run_id:
         return State(StateType.FAILED, "TimedOut", message=str(error), data=error)
     if isinstance(error, ParameterTypeError):
@@ -55,7 +64,7 @@ def from_interruption(stop: BaseException) -> State[Any]:
         return State(StateType.CANCELLED, message="Execution was interrupted by Ctrl-C.", data=stop)
     if isinstance(stop, TerminationSignal):
         return State(StateType.CANCELLED, message="Execution was ended by a termination signal.", data=stop)
-    if type(stop).__name__ in {"CancelledError", "Cancelled"}:
+    if type(stop).__name__ in {"CancelledError", "RunCancelled"}:
         return State(StateType.CANCELLED, message="Execution was cancelled from outside.", data=stop)
     if isinstance(stop, SystemExit):
         return State(StateType.CRASHED, message=f"Execution was ended by sys.exit({short(stop.code)}).", data=stop)

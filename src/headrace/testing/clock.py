@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from math import inf
 from time import monotonic, sleep
 from typing import Final
 
@@ -125,12 +126,15 @@ class VirtualClock:
             bell.acquire(timeout=longest)
             return lock.acquire(blocking=False)
 
-        here = Waiting(self.elapsed + nanos(seconds), monotonic() + seconds, once(bell), lock=lock)
+        deadline = None if seconds == inf else self.elapsed + nanos(seconds)
+        here = Waiting(deadline, monotonic() + seconds, once(bell), lock=lock)
         with self.guard:
             # The thread that was announced by this one is seen by itself from now on: it may sleep on this clock, too.
             self.takes_over()
         if lock.acquire(blocking=False) or self.stay(here, nap) or lock.acquire(blocking=False):
             return True
+        if here.deadline is None:
+            return lock.acquire()
         return not here.fired and lock.acquire(timeout=min(self.left(here), LONGEST_WAIT))
 
     def takes_over(self) -> None:

@@ -1,0 +1,139 @@
+"""Calls: submitted calls on their way to a run, and the place they hold at work. Moved by lanes; nothing waits here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from headrace._engine.context import current_run
+from headrace._engine.runs import Run
+from headrace._ports import Home, Host, Places
+from headrace.errors import WaitCircleError
+
+if TYPE_CHECKING:
+    from headrace._engine.groups import Group
+    from headrace._engine.promises import Promise
+
+Life = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Call:
+    """
+    One submitted call.
+
+    Attributes:
+        life: What runs it; compiled for *host*, which belongs to the lane it goes to.
+        parent: The run in which it was submitted.
+        crew: The crew that has taken it.
+        context: The submitter's, copied at the submission.
+        submitted: Nanoseconds since 1970; 0 for one of a map, which is no run before its turn.
+        promise: What will come of it.
+        run: Its run, once it has begun.
+        home: Where its body runs, once it has begun.
+        places: Where it holds its place while at work; None where there are places without end.
+        asides: How many waits of its body go on, for which it has given its place back.
+        stopping: Why it is to stop, once somebody wants that.
+        awaits: What it waits for now.
+    """
+
+    __slots__ = (
+        "args",
+        "asides",
+        "awaits",
+        "context",
+        "crew",
+        "group",
+        "home",
+        "host",
+        "kwargs",
+        "life",
+        "parent",
+        "places",
+        "promise",
+        "run",
+        "spec",
+        "stopping",
+        "submitted",
+        "wait_for",
+    )
+
+    def __init__(
+        self,
+        promise: Promise,
+        life: Life,
+        host: Host,
+        parent: Run | None,
+        context: Context,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: Any = None,
+    ) -> None:
+        self.spec = promise.spec
+        self.promise = promise
+        self.life = life
+        self.host = host
+        self.parent = parent
+        self.context = context
+        self.args = args
+        self.kwargs = kwargs
+        self.wait_for = wait_for
+        promise.call = self
+        self.crew: Any = None
+        self.submitted = 0
+        self.group: Group | None = None
+        self.run: Run | None = None
+        self.home: Home | None = None
+        self.places: Places | None = None
+        self.asides = 0
+        self.stopping: str | None = None
+        self.awaits: tuple[Any, ...] = ()
+
+    def begin(self) -> Coroutine[Any, Any, Any]:
+        """Give the life of its run, to be run in its context."""
+        return self.life(self.args, self.kwargs, self.wait_for, False, self)
+
+    def stop(self, why: str) -> None:
+        """Ask it to end, for the reason *why*."""
+        self.stopping = why
+        if self.run is not None:
+            self.run.stop(why)
+
+
+def current_call() -> Call | None:
+    """Give the submitted call that the code on this stack runs in, directly or through calls made in it."""
+    run = current_run.get()
+    while run is not None:
+        if run.call is not None:
+            return run.call
+        run = run.parent
+    return None
+
+
+def refuse_circle(call: Call | None, gates: Iterable[Any]) -> None:
+    """
+    See that *call* can wait for *gates*.
+
+    Raises:
+        WaitCircleError: One of them waits, directly or through others, for *call* or a call that it is part of.
+    """
+    if call is None:
+        return
+    own: set[int] = set()
+    above: Run | None = call.run
+    while above is not None:
+        if above.call is not None:
+            own.add(id(above.call.promise))
+        above = above.parent
+    heap = list(gates)
+    seen: set[int] = set()
+    while heap:
+        gate = heap.pop()
+        if id(gate) in own:
+            raise WaitCircleError(call.promise.name)
+        if id(gate) in seen:
+            continue
+        seen.add(id(gate))
+        awaited = getattr(gate, "call", None)
+        if awaited is not None:
+            heap += awaited.awaits

@@ -1,0 +1,238 @@
+"""
+Promises: what submitted runs will come to. Settled once, by whoever ran it, and told to those who wait.
+
+Nothing here waits: hosts do, by `when_done`. Every call back comes on the thread that settled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from headrace._model.annotations import watch
+from headrace._engine.spec import Spec
+from headrace._model.ids import run_id
+from headrace._model.naming import flow_run_name
+from headrace._model.records import moment, task_run_name
+from headrace._model.states import State, StateType, exception_of, unsuccessful
+from headrace.errors import CancelledRun, CrashedRun
+
+# Around reads and writes of two attributes; nobody waits in it.
+_guard: Final = threading.Lock()
+
+
+class Gate:
+    """Something that comes true once, and those who want to hear of it."""
+
+    __slots__ = ("__weakref__", "opened", "watchers")
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.watchers: list[Callable[[Any], object]] | None = None
+
+    def when_done(self, callback: Callable[[Any], object]) -> None:
+        """Have *callback* called with this gate once it is open: at once where it is."""
+        with _guard:
+            if not self.opened:
+                if self.watchers is None:
+                    self.watchers = [callback]
+                else:
+                    self.watchers.append(callback)
+                return
+        callback(self)
+
+    def forget(self, callback: Callable[[Any], object]) -> None:
+        """Call *callback* no more."""
+        with _guard:
+            if self.watchers is not None and callback in self.watchers:
+                self.watchers.remove(callback)
+
+    def open(self) -> None:
+        """Come true, and tell everybody."""
+        with _guard:
+            self.opened = True
+            watchers, self.watchers = self.watchers, None
+        for callback in watchers or ():
+            callback(self)
+
+
+class Promise(Gate):
+    """
+    What one submitted run will come to.
+
+    Attributes:
+        spec: What runs.
+        owner_id: The id of the flow run that a task run belongs to.
+        prefix, number: Those of its run's id, drawn before it begins.
+        call: The call, from its submission to its end.
+        value: What it returned, where that is an ordinary value.
+        final: The state it ended in, where that is not the usual one.
+        at: When it ended, in nanoseconds since 1970.
+        looked: Whether anybody has asked what came of it.
+    """
+
+    __slots__ = ("at", "call", "final", "given_name", "looked", "number", "owner_id", "prefix", "spec", "value")
+
+    def __init__(self, spec: Spec, prefix: str, number: int, owner_id: str | None) -> None:
+        super().__init__()
+        watch.states = watch.promises = True
+        self.spec = spec
+        self.prefix = prefix
+        self.number = number
+        self.owner_id = owner_id
+        # A `headrace._engine.calls.Call`.
+        self.call: Any = None
+        self.given_name: str | None = None
+        self.value: Any = None
+        self.final: State[Any] | None = None
+        self.at = 0
+        self.looked = False
+
+    @property
+    def kind(self) -> str:
+        """Whether a task or a flow runs."""
+        return self.spec.kind
+
+    @property
+    def began(self) -> bool:
+        """Whether its run has begun."""
+        return self.opened or (self.call is not None and self.call.run is not None and self.call.run.started > 0)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        if self.call is not None and self.call.run is not None:
+            return self.call.run.name
+        if self.given_name is not None:
+            return self.given_name
+        return task_run_name(self.spec.name, self.run_id) if self.kind == "task" else flow_run_name(self.prefix)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, known before it begins."""
+        return run_id(self.prefix, self.number)
+
+    def settle(self, value: Any, final: State[Any] | None, at: int) -> None:
+        """Say what came of it; once."""
+        if self.call is not None and self.call.run is not None:
+            self.given_name = self.call.run.given_name
+        self.value, self.final, self.at = value, final, at
+        self.call = None
+        self.open()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended otherwise than well."""
+        return self.final is not None and not self.final.is_completed()
+
+    @property
+    def state(self) -> State[Any]:
+        """The run's state as it now stands."""
+        call = self.call
+        if self.opened:
+            self.looked = True
+            return self.final or self.stamped(State(StateType.COMPLETED, data=self.value))
+        if call is None or call.run is None or not self.began:
+            return self.stamped(State(StateType.PENDING))
+        return self.stamped(State(StateType.RUNNING, "Running" if call.run.attempt == 1 else "Retrying"))
+
+    def stamped(self, state: State[Any]) -> State[Any]:
+        """Give *state* with whose it is and when it was entered."""
+        own = {"task_run_id": self.run_id, "flow_run_id": self.owner_id}
+        if self.kind == "flow":
+            own = {"flow_run_id": self.run_id}
+        at = moment(self.at) if self.at else None
+        return State(state.type, state.name, message=state.message, data=state.data, timestamp=at, **own)
+
+    @property
+    def error(self) -> Exception | None:
+        """
+        The exception it stands for; None where it ended well.
+
+        What is no Exception (a cancellation, Ctrl-C, sys.exit) ended that run alone, and comes here as CancelledRun or
+        CrashedRun with the original as its cause: who awaits a cancelled run is not cancelled.
+        """
+        state = self.final
+        if state is None or not unsuccessful(state):
+            return None
+        error = exception_of(state)
+        if isinstance(error, Exception):
+            return error
+        kind = CancelledRun if state.is_cancelled() else CrashedRun
+        made = kind(f"{self.kind.title()} run {self.name!r} ended as {state}.", self.run_id)
+        made.__cause__ = error
+        return made
+
+    def outcome(self) -> Any:
+        """
+        Give the value of a run that has ended.
+
+        Raises:
+            Exception: What the run raised, or stands for.
+        """
+        self.looked = True
+        if self.final is None:
+            return self.value
+        error = self.error
+        if error is not None:
+            raise error
+        return self.final.result()
+
+
+class Promises:
+    """Several promises in order, as a map makes them; made when asked for."""
+
+    def promises(self) -> Sequence[Promise]:
+        """Give all of them."""
+        raise NotImplementedError
+
+
+class Countdown:
+    """Call *done* once several gates are open: once, on the thread that opened the last."""
+
+    __slots__ = ("done", "gates", "left")
+
+    def __init__(self, gates: Iterable[Gate], done: Callable[[], object]) -> None:
+        self.gates = list(gates)
+        self.done = done
+        self.left = len(self.gates) + 1
+        for gate in self.gates:
+            gate.when_done(self)
+        self(None)
+
+    def __call__(self, _gate: object) -> None:
+        with _guard:
+            self.left -= 1
+            left = self.left
+        if not left:
+            self.done()
+
+    def forget(self) -> None:
+        """Want to hear no more."""
+        if self.left > 0:
+            for gate in self.gates:
+                gate.forget(self)
+
+
+def joined(promises: Sequence[Promise], what: str) -> list[Any]:
+    """
+    Give the values of *promises*, all of which have ended, in order.
+
+    Raises:
+        Exception: That of the one which failed.
+        ExceptionGroup: Several did; it holds the exception of each, in order, and each but once.
+    """
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    failed = 0
+    for promise in promises:
+        try:
+            values.append(promise.outcome())
+        except Exception as error:
+            failed += 1
+            errors.setdefault(id(error), error)
+    if not errors:
+        return values
+    listed = list(errors.values())
+    raise listed[0] if len(listed) == 1 else ExceptionGroup(f"{failed} of {len(promises)} {what} failed", listed)

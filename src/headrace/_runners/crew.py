@@ -1,0 +1,298 @@
+"""
+The crew: all that one flow run, or a runtime outside of flows, has submitted, from the submission to the last end.
+
+What was submitted has ended when the crew is at rest. Failures are kept until somebody looks at them, and said once if
+nobody does. Counts and hands on; waits for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal, Protocol
+
+from headrace._engine.calls import Call
+from headrace._engine.groups import Group
+from headrace._engine.life import given_up, never_begun
+from headrace._engine.promises import Countdown, Gate, Promise
+from headrace._engine.runs import Run, TaskRunning
+from headrace._engine.spec import Spec
+from headrace._engine.upstream import unfinished
+from headrace._model.events import CANCELLING, GROUP
+from headrace._model.states import State, StateType
+from headrace._ports import Clock, Host
+from headrace._runners.lanes import Lane
+from headrace.errors import CrewGone
+
+REMEMBERED: Final = 1_000
+Policy = Literal["cancel", "wait"]
+
+
+class Lanes(Protocol):
+    """What a task runner makes for one crew."""
+
+    def lane(self, spec: Spec) -> Lane:
+        """Give the lane on which calls of *spec* run."""
+        ...
+
+    def host(self, is_async: bool) -> Host:
+        """Give the host for which the lives of calls are compiled."""
+        ...
+
+    def close(self, closed: Callable[[], object]) -> None:
+        """Close all lanes, then call *closed*."""
+        ...
+
+
+class Many(Protocol):
+    """A map: a source of calls that is cut short when the crew stops."""
+
+    group: Group
+    total: int | None
+
+    def take(self) -> Call | None:
+        """Make the next call that can begin."""
+        ...
+
+    def cut(self, why: str) -> None:
+        """Give up the calls that have not been made yet, and count them out."""
+        ...
+
+
+class Crew:
+    """
+    What one flow run has submitted.
+
+    Attributes:
+        draw: Gives the first four groups of a new root's id.
+        run: The flow run; None for a runtime.
+        rest: Opens when everything has ended, after `finish`.
+        failed: Promises of runs that did not complete, at most 1,000; `failures` counts them all.
+    """
+
+    lanes: Lanes
+
+    def __init__(self, clock: Clock, draw: Callable[[], str], run: Run | None, policy: Policy) -> None:
+        self.clock = clock
+        self.draw = draw
+        self.run = run
+        self.policy = policy
+        self.guard = threading.Lock()
+        self.left = 0
+        self.calls: set[Call] = set()
+        self.begun: set[Call] = set()
+        self.many: set[Many] = set()
+        self.failed: list[Promise] = []
+        self.failures = 0
+        self.finishing = False
+        self.stopping: str | None = None
+        self.rest = Gate()
+
+    # -- coming in -----------------------------------------------------------------------------------------------------
+
+    def enter(self, calls: int) -> None:
+        """
+        Count *calls* in.
+
+        Raises:
+            CrewGone: Everything has ended, or is about to.
+        """
+        with self.guard:
+            if self.stopping is not None or self.rest.opened or (self.finishing and not self.left):
+                raise CrewGone(None if self.run is None else self.run.label, self.stopping)
+            self.left += calls
+
+    def submit(self, call: Call) -> None:
+        """
+        Take *call*: it runs when its turn comes, after those whose futures it was given have ended.
+
+        Raises:
+            CrewGone: Everything has ended, or is about to.
+        """
+        call.submitted = self.clock.now()
+        self.enter(1)
+        with self.guard:
+            self.calls.add(call)
+        self.place(call)
+
+    def map(self, source: Many) -> None:
+        """
+        Take the calls of a map.
+
+        Raises:
+            CrewGone: Everything has ended, or is about to.
+        """
+        self.enter(1 if source.total is None else source.total)
+        with self.guard:
+            self.many.add(source)
+        group = source.group
+        self.lanes.lane(group.spec).put(source, inner=isinstance(group.parent, TaskRunning))
+
+    def place(self, call: Call) -> None:
+        """Put *call* on its lane, once what it waits for has ended."""
+        inner = isinstance(call.parent, TaskRunning)
+        waits = unfinished(call.args, call.kwargs, call.wait_for)
+        if not waits:
+            self.lanes.lane(call.spec).put(call, inner=inner)
+            return
+        call.awaits = tuple(waits)
+
+        def ready() -> None:
+            call.awaits = ()
+            self.lanes.lane(call.spec).put(call, inner=inner)
+
+        Countdown(waits, ready)
+
+    def hold(self, call: Call) -> bool:
+        """Have a call of a map wait for what it was given, and be placed then; False if there is nothing to wait for."""
+        if not unfinished(call.args, call.kwargs, call.wait_for):
+            return False
+        with self.guard:
+            self.calls.add(call)
+        self.place(call)
+        return True
+
+    def claim(self, call: Call) -> bool:
+        """Tell whether *call* may begin: nobody has dropped it meanwhile."""
+        with self.guard:
+            self.calls.discard(call)
+            if call.stopping is not None:
+                return False
+            call.crew = self
+            self.begun.add(call)
+            return True
+
+    # -- going out -----------------------------------------------------------------------------------------------------
+
+    def ended(self, call: Call, value: Any) -> None:
+        """Hear that *call* has ended: with *value*, where its run does not say otherwise."""
+        with self.guard:
+            if call not in self.begun:
+                return  # it was given up
+            self.begun.discard(call)
+        promise = call.promise
+        run = call.run
+        final = None if run is None else run.final
+        if run is None:
+            final = State(StateType.CRASHED, message="Its run could not begin.")
+        promise.settle(value, final, self.clock.now())
+        self.leave(call, promise)
+
+    def leave(self, call: Call, promise: Promise) -> None:
+        """Count *call* out."""
+        failed = promise.failed
+        group = call.group
+        whole = False
+        with self.guard:
+            if group is not None:
+                group.done += 1
+                group.failed += failed
+                whole = group.done == group.total
+            if failed:
+                self.failures += 1
+                if len(self.failed) < REMEMBERED:
+                    self.failed.append(promise)
+            first = failed and self.failures == 1 and self.policy == "cancel"
+        if whole and group is not None:
+            self.whole(group)
+        if first and self.stopping is None and self.run is not None:
+            self.run.stop(f"{promise.kind} run {promise.name!r} failed")
+            self.stop("another run of its flow failed")
+        self.count_out(1)
+
+    def whole(self, group: Group) -> None:
+        """Tell that all runs of *group* have ended."""
+        group.whole.open()
+        run = group.parent
+        if run is None:
+            return
+        if group.number:
+            run.scope.tell((group, GROUP, self.clock.now(), None))
+        if run.scope.journal.progress is not None:
+            run.scope.journal.progress.end(group)
+
+    def count_out(self, calls: int) -> None:
+        """Count *calls* out; at the last, close."""
+        with self.guard:
+            self.left -= calls
+            last = self.finishing and not self.left
+        if last:
+            self.lanes.close(self.rest.open)
+
+    def finish(self) -> Gate:
+        """Take nothing more, but from what still runs; give the gate that opens when all has ended."""
+        with self.guard:
+            first = not self.finishing
+            self.finishing = True
+            idle = first and not self.left
+        if idle:
+            self.lanes.close(self.rest.open)
+        return self.rest
+
+    def stop(self, why: str) -> None:
+        """Stop everything, for the reason *why*: what has not begun never does, what runs is cancelled."""
+        with self.guard:
+            if self.stopping is not None:
+                return
+            self.stopping = why
+            waiting, running, many = list(self.calls), list(self.begun), list(self.many)
+            for call in waiting:
+                call.stopping = why
+            self.calls.clear()
+        at = self.clock.now()
+        for call in running:
+            run = call.run
+            if run is not None and not run.ended and call.stopping is None:
+                run.scope.tell((run, CANCELLING, at, why))
+            call.stop(why)
+        self.drop(waiting, why)
+        for source in many:
+            source.cut(why)
+
+    def cancel(self, calls: Iterable[Call], why: str) -> None:
+        """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough."""
+        given = list(calls)
+        with self.guard:
+            waiting = [call for call in given if call in self.calls]
+            for call in waiting:
+                call.stopping = why
+            self.calls.difference_update(waiting)
+            running = [call for call in given if call in self.begun]
+        for call in running:
+            call.stop(why)
+        self.drop(waiting, why)
+
+    def drop(self, calls: Iterable[Call], why: str) -> None:
+        """End *calls*, which never began: recorded as cancelled."""
+        for call in calls:
+            final, at = call.context.run(never_begun, call, why)
+            call.promise.settle(None, final, at)
+            self.leave(call, call.promise)
+
+    def abandon(self, why: str) -> list[str]:
+        """Give up on what does not end: recorded as cancelled, whatever it does later; give the names of the runs."""
+        with self.guard:
+            late = list(self.begun)
+            self.begun.clear()
+        for call in late:
+            final, at = given_up(call, why, self.clock.now())
+            call.promise.settle(None, final, at)
+            self.leave(call, call.promise)
+        self.rest.open()
+        return [call.promise.name for call in late]
+
+    # -- afterwards ----------------------------------------------------------------------------------------------------
+
+    def unseen(self) -> list[str]:
+        """Give the names of runs that did not complete, and of which nobody asked what came of them."""
+        return [promise.name for promise in self.failed if not promise.looked]
+
+    def errors(self) -> list[Exception]:
+        """Give the exceptions of the runs that failed by themselves, each once."""
+        found: dict[int, Exception] = {}
+        for promise in self.failed:
+            error = promise.error
+            if error is not None and promise.final is not None and not promise.final.is_cancelled():
+                promise.looked = True
+                found.setdefault(id(error), error)
+        return list(found.values())

@@ -1,0 +1,269 @@
+"""
+The loop lane: bodies that await, on one event loop, by elastic workers inside one task group. Never blocks the loop.
+
+A worker takes the next call as soon as it has none. Only when a call suspends does another worker come, from those that
+idle or as a new task: calls that do not wait share one worker and cost no task at all. Each call runs in a context of
+its own, stepped by hand, so workers can be shared and nothing leaks from one call into the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from time import perf_counter
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from headrace._engine.calls import Call
+from headrace._ports import Host
+from headrace._runners.lanes import Crew, Queue, Source
+from headrace._runners.places import Places
+
+KEPT: Final = 64  # workers that idle, for the next call; one costs about 2 kB and spares 40 us
+BREATH: Final = 0.001  # seconds of work without a wait, after which the loop is let go on
+
+
+class Stepped:
+    """A coroutine that has suspended for the first time, gone on with in a context of its own."""
+
+    __slots__ = ("context", "coroutine", "first")
+
+    def __init__(self, context: Context, coroutine: Coroutine[Any, Any, Any], first: Any) -> None:
+        self.context = context
+        self.coroutine = coroutine
+        self.first = first
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, send = self.context.run, self.coroutine.send
+        awaited = self.first
+        while True:
+            try:
+                yield awaited
+            except BaseException as error:
+                step: Callable[..., Any] = self.coroutine.throw
+                given: Any = error
+            else:
+                step, given = send, None
+            try:
+                awaited = run(step, given)
+            except StopIteration as end:
+                return end.value
+
+
+class LoopHome:
+    """Where a call's body runs: in a worker of a loop."""
+
+    __slots__ = ("interrupted", "loop", "over", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        self.loop = loop
+        self.task = task
+        self.interrupted = False
+        self.over = False
+
+    def interrupt(self) -> None:
+        """Cancel the body, once: what it awaits in its cleanup is not cancelled again."""
+        if self.interrupted:
+            return
+        self.interrupted = True
+        try:
+            self.loop.call_soon_threadsafe(self.cancel)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+
+    def cancel(self) -> None:
+        """Cancel the worker's task, unless the call has ended meanwhile."""
+        if not self.over:
+            self.task.cancel()
+
+
+class LoopLane:
+    """Calls on one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, host: Host, crew: Crew, places: Places | None) -> None:
+        self.loop = loop
+        self.host = host
+        self.crew = crew
+        self.places = places
+        self.queue = Queue()
+        self.idle: list[asyncio.Future[None]] = []
+        self.pullers = 0
+        self.group: TaskGroup | None = None
+        self.house: asyncio.Task[None] | None = None
+        self.over: asyncio.Event | None = None
+        self.ringing = False
+        self.fresh = True
+        self.turn = 0.0
+
+    # -- from any thread -----------------------------------------------------------------------------------------------
+
+    def put(self, entry: Call | Source, *, inner: bool) -> None:
+        """Take a call, or many, in."""
+        self.queue.put(entry, inner=inner)
+        self.stir()
+
+    def stir(self) -> None:
+        """Have a worker look at the queue, if none will anyway."""
+        if asyncio._get_running_loop() is self.loop:
+            self.look()
+        elif not self.ringing:
+            self.ringing = True
+            self.loop.call_soon_threadsafe(self.rung)
+
+    def close(self, closed: Callable[[], object]) -> None:
+        """End the workers, which have nothing to do any more, and then call *closed*."""
+        try:
+            self.loop.call_soon_threadsafe(self.end, closed)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+            closed()
+
+    # -- on the loop ---------------------------------------------------------------------------------------------------
+
+    def rung(self) -> None:
+        """Look at the queue, asked from another thread."""
+        self.ringing = False
+        self.look()
+
+    def look(self) -> None:
+        """See that somebody pulls while there is something to pull."""
+        if self.pullers or not self.queue:
+            return
+        self.pullers = 1
+        if self.idle:
+            wake = self.idle.pop()
+            if not wake.done():
+                wake.set_result(None)
+                return
+        if self.house is None:
+            # In an empty context: what the flow's own code has set is not the workers'.
+            self.house = self.loop.create_task(self.keep_house(), context=Context())
+        elif self.group is not None:
+            self.group.start_soon(self.work)
+
+    async def keep_house(self) -> None:
+        """Hold the workers' task group open until the lane is over."""
+        self.over = asyncio.Event()
+        async with anyio.create_task_group() as self.group:
+            self.group.start_soon(self.work)
+            await self.over.wait()
+            for wake in self.idle:
+                if not wake.done():
+                    wake.cancel()
+
+    def end(self, closed: Callable[[], object]) -> None:
+        """End the workers."""
+        if self.house is None or self.house.done():
+            closed()
+            return
+        self.house.add_done_callback(lambda _: closed())
+        if self.over is None:
+            self.house.cancel()
+        else:
+            self.over.set()
+
+    async def work(self) -> None:
+        """Run one call after another; idle where there is none."""
+        task: Any = asyncio.current_task()
+        while True:
+            if self.breathless():
+                await asyncio.sleep(0)
+            call = self.next()
+            if call is None:
+                self.pullers -= 1
+                if self.over is None or self.over.is_set() or len(self.idle) >= KEPT:
+                    return
+                wake: asyncio.Future[None] = self.loop.create_future()
+                self.idle.append(wake)
+                try:
+                    await wake
+                except asyncio.CancelledError:
+                    if self.over.is_set():
+                        return
+                    raise
+                continue
+            home = call.home = LoopHome(self.loop, task)
+            await self.run(call)
+            home.over = True
+            if self.places is not None:
+                self.places.give()
+            if home.interrupted or task.cancelling():
+                # A cancellation that came too late for the call would hit the next one.
+                self.pullers -= 1
+                self.look()
+                return
+
+    def next(self) -> Call | None:
+        """Give the next call, with a place for it; None where there is none, or no place."""
+        if not self.queue or (self.places is not None and not self.places.take(self)):
+            return None
+        while (call := self.queue.take()) is not None:
+            if self.crew.claim(call):
+                call.places = self.places
+                return call
+        if self.places is not None:
+            self.places.give()
+        return None
+
+    def breathless(self) -> bool:
+        """Tell whether this turn of the loop has lasted long enough."""
+        if self.fresh:
+            self.fresh = False
+            self.turn = perf_counter()
+            self.loop.call_soon(self.refresh)
+            return False
+        return perf_counter() - self.turn > BREATH
+
+    def refresh(self) -> None:
+        """Begin another turn of the loop."""
+        self.fresh = True
+
+    async def run(self, call: Call) -> None:
+        """Run *call* to its end; when it suspends, let another worker pull."""
+        context = call.context
+        coroutine = call.begin()
+        value: Any = None
+        try:
+            first = context.run(coroutine.send, None)
+        except StopIteration as end:
+            self.crew.ended(call, end.value)
+            return
+        except Exception:  # its run knows how it ended, and who looks at its future is told
+            self.crew.ended(call, None)
+            return
+        except BaseException as stop:
+            self.crew.ended(call, None)
+            self.passed(call, stop)
+            return
+        self.pullers -= 1
+        self.look()
+        try:
+            value = await Stepped(context, coroutine, first)
+        except Exception:
+            value = None
+        except BaseException as stop:
+            self.pullers += 1
+            self.crew.ended(call, None)
+            self.passed(call, stop)
+            return
+        self.pullers += 1
+        self.crew.ended(call, value)
+
+    def passed(self, call: Call, stop: BaseException) -> None:
+        """
+        Decide what becomes of a worker whose call ended by *stop*, which is no Exception: it goes on, mostly.
+
+        Ctrl-C is asyncio's to handle, and so is a cancellation that nobody here has asked for: the loop is being taken
+        down. A body's sys.exit() ends its own run alone: this loop may be others' as well.
+        """
+        if isinstance(stop, KeyboardInterrupt | GeneratorExit):
+            raise stop
+        home: Any = call.home
+        task: asyncio.Task[Any] | None = asyncio.current_task()
+        if task is not None and task.cancelling() and not home.interrupted:
+            raise stop

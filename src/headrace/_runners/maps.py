@@ -1,0 +1,160 @@
+"""
+Maps: one submission that stands for many calls, each made when its turn comes. What is iterated is the user's.
+
+A future exists once its call has begun, or once somebody has touched it; so a map over a hundred thousand items costs
+at first a list, and the rest as it goes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace._engine.calls import Call, Life
+from headrace._engine.groups import Group
+from headrace._engine.promises import Promise, Promises
+from headrace._engine.runs import Run
+from headrace._model.states import State, StateType
+from headrace._ports import Host
+from headrace.errors import SourceTooLong
+
+if TYPE_CHECKING:
+    from headrace._runners.crew import Crew
+
+LONGEST: Final = 10_000_000
+Arguments = Iterator[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class Mapped(Promises):
+    """
+    The calls of one map, in order.
+
+    Attributes:
+        arguments: Gives those of each call; asked under the guard, from the thread or loop that runs the calls.
+        made: The promises that exist, by place.
+        next: How many calls have been made.
+        total: How many there will be; None while an iterator is read that has not told.
+        rest: Why there are no more, if the map was cut.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        group: Group,
+        arguments: Arguments,
+        promise: Callable[[], Promise],
+        life: Life,
+        host: Host,
+        context: Context,
+        wait_for: Any,
+    ) -> None:
+        self.crew = crew
+        self.group = group
+        self.arguments = arguments
+        self.promise = promise
+        self.life = life
+        self.host = host
+        self.context = context
+        self.wait_for = wait_for
+        self.parent: Run | None = group.parent
+        self.made: dict[int, Promise] = {}
+        self.next = 0
+        self.total = group.total
+        self.rest: State[Any] | None = None
+        # Reentrant: the user's iterator may ask for a future of the same map.
+        self.guard = threading.RLock()
+
+    def take(self) -> Call | None:
+        """Make the next call that can begin; those that wait for others are held by the crew until then."""
+        while True:
+            with self.guard:
+                if self.rest is not None or self.next == self.total:
+                    self.over()
+                    return None
+                try:
+                    args, kwargs = next(self.arguments)
+                except StopIteration:
+                    self.ends(None)
+                    return None
+                except Exception as error:
+                    self.ends(error)
+                    return None
+                if self.next >= LONGEST:
+                    self.ends(SourceTooLong(self.group.spec.name, LONGEST))
+                    return None
+                if self.total is None:
+                    self.crew.enter(1)
+                promise = self.touch(self.next)
+                self.next += 1
+            call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
+            call.group = self.group
+            if not self.crew.hold(call):
+                return call
+
+    def touch(self, place: int) -> Promise:
+        """Give the promise at *place*."""
+        with self.guard:
+            promise = self.made.get(place)
+            if promise is None:
+                promise = self.made[place] = self.promise()
+                if self.rest is not None:
+                    promise.settle(None, promise.stamped(self.rest), self.crew.clock.now())
+            return promise
+
+    def over(self) -> None:
+        """Be no more a source."""
+        with self.crew.guard:
+            self.crew.many.discard(self)
+
+    def ends(self, error: Exception | None) -> None:
+        """Have no more calls: the source has ended, or has raised *error*."""
+        self.group.broken = error
+        left = 1 if self.total is None else self.total - self.next
+        self.close(State(StateType.FAILED, message=f"The source of the map failed: {error!r}", data=error), left)
+
+    def cut(self, why: str) -> None:
+        """Give up the calls that have not been made yet, and count them out."""
+        with self.guard:
+            if self.rest is not None:
+                return
+            left = 1 if self.total is None else self.total - self.next
+            if left:
+                message = f"It was stopped before it began: {why}."
+                self.close(State(StateType.CANCELLED, message=message), left)
+
+    def close(self, rest: State[Any], left: int) -> None:
+        """Settle what was never made as *rest*; *left* were counted in for it."""
+        with self.guard:
+            self.rest = rest
+            if self.total is None:
+                self.total = self.next
+            for place, promise in self.made.items():
+                if place >= self.next and not promise.opened:
+                    promise.settle(None, promise.stamped(rest), self.crew.clock.now())
+            self.over()
+            group = self.group
+            with self.crew.guard:
+                group.total = self.next
+                whole = group.done == group.total
+        if whole:
+            self.crew.whole(group)
+        self.crew.count_out(left)
+
+    def __len__(self) -> int:
+        """Give how many calls there will be; reads an iterator that has not told to its end."""
+        with self.guard:
+            if self.total is None:
+                rest = list(self.arguments)
+                self.arguments = iter(rest)
+                self.total = self.next + len(rest)
+                self.crew.enter(len(rest))
+                self.crew.count_out(1)
+                with self.crew.guard:
+                    self.group.total = self.total
+            return self.total
+
+    def promises(self) -> Sequence[Promise]:
+        """Give all promises, in order."""
+        return [self.touch(place) for place in range(len(self))]

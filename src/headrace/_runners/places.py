@@ -1,0 +1,93 @@
+"""Places: how many submitted calls may be at work at once. Counts, in order of arrival, from any thread; never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace._engine.calls import Call
+
+
+class Hungry(Protocol):
+    """A lane that has calls and found no place."""
+
+    def stir(self) -> None:
+        """Look again for a place."""
+        ...
+
+
+class Places:
+    """
+    *total* places for calls at work.
+
+    A call that waits for others gives its place back meanwhile, and takes one again, before any new call, when it goes
+    on: so calls that submit calls and wait for them never lock each other out.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.taken = 0
+        self.returning: deque[Callable[[], object]] = deque()
+        self.hungry: deque[Hungry] = deque()
+        self.guard = threading.Lock()
+
+    def take(self, lane: Hungry) -> bool:
+        """Take a place for a new call of *lane*; where there is none, *lane* is stirred once there is one."""
+        with self.guard:
+            if self.taken < self.total and not self.returning:
+                self.taken += 1
+                return True
+            if lane not in self.hungry:
+                self.hungry.append(lane)
+            return False
+
+    def give(self) -> None:
+        """Give a place back: to who returns from a wait, else to a lane that has calls."""
+        with self.guard:
+            back = self.returning.popleft() if self.returning and self.taken <= self.total else None
+            if back is None:
+                self.taken -= 1
+            lane = self.hungry.popleft() if back is None and self.hungry and self.taken < self.total else None
+        if back is not None:
+            back()
+        elif lane is not None:
+            lane.stir()
+
+    def wanted(self) -> bool:
+        """Tell whether somebody waits for a place: a lane that works on had better give its own."""
+        return bool(self.returning or self.hungry)
+
+    def aside(self, call: Call) -> None:
+        """Give *call*'s place back while its body waits; with several waits in one body, at the first."""
+        with self.guard:
+            call.asides += 1
+            first = call.asides == 1
+        if first:
+            self.give()
+
+    def back(self, call: Call, arrived: Callable[[], object]) -> bool:
+        """Have a place again after a wait: True at once, or *arrived* is called when there is one."""
+        with self.guard:
+            call.asides -= 1
+            if call.asides:
+                return True
+            if self.taken < self.total and not self.returning:
+                self.taken += 1
+                return True
+            self.returning.append(arrived)
+            return False
+
+    def hurry(self, call: Call, arrived: Callable[[], object] | None = None) -> None:
+        """Have a place again without waiting, beyond the total if need be: the call is about to end."""
+        with self.guard:
+            if arrived is not None:
+                if arrived not in self.returning:
+                    return  # it has been given one meanwhile
+                self.returning.remove(arrived)
+                self.taken += 1
+                return
+            call.asides -= 1
+            if not call.asides:
+                self.taken += 1

@@ -1,0 +1,93 @@
+"""
+The thread lane: bodies that block, each in a thread of the pool, under a number of places of their own.
+
+A thread works the queue off for as long as there is something in it. When it takes a call and more are waiting, one more
+thread is called in; so there is always one on its way to the next call, and never a crowd for calls that are over in no
+time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from headrace._engine.calls import Call
+from headrace._engine.life import drive
+from headrace._ports import Host
+from headrace._runners.lanes import Crew, Queue, Source
+from headrace._runners.places import Places
+from headrace._runners.pool import Pool
+
+
+class ThreadHome:
+    """Where a call's body runs: in a thread, which cannot be interrupted and only hears when it waits or asks."""
+
+    __slots__ = ()
+
+    def interrupt(self) -> None:
+        """Do nothing: whoever waits in the thread is roused by the run."""
+
+
+HOME = ThreadHome()
+
+
+class ThreadLane:
+    """Calls in threads."""
+
+    def __init__(self, pool: Pool, host: Host, crew: Crew, places: Places) -> None:
+        self.pool = pool
+        self.host = host
+        self.crew = crew
+        self.places = places
+        self.queue = Queue()
+        self.guard = threading.Lock()
+        self.coming = False
+
+    def put(self, entry: Call | Source, *, inner: bool) -> None:
+        """Take a call, or many, in."""
+        with self.guard:
+            self.queue.put(entry, inner=inner)
+        self.stir()
+
+    def stir(self) -> None:
+        """Call a thread in, if there is something to do, a place, and none on its way."""
+        with self.guard:
+            if self.coming or not self.queue or not self.places.take(self):
+                return
+            self.coming = True
+        self.pool.run(self.work)
+
+    def close(self, closed: Callable[[], object]) -> None:
+        """Call *closed*: threads that have nothing to do are the pool's again by then."""
+        closed()
+
+    def work(self) -> None:
+        """Run one call after another, as long as there are any and nobody else waits for the place."""
+        self.coming = False
+        while (call := self.next()) is not None:
+            self.stir()
+            call.places = self.places
+            call.home = HOME
+            self.run(call)
+            if self.places.wanted():
+                break
+        self.places.give()
+        self.stir()
+
+    def next(self) -> Call | None:
+        """Give the next call; None where there is none."""
+        with self.guard:
+            while (call := self.queue.take()) is not None:
+                if self.crew.claim(call):
+                    return call
+        return None
+
+    def run(self, call: Call) -> None:
+        """Run *call* to its end."""
+        value: Any = None
+        try:
+            value = call.context.run(drive, call.begin())
+        except BaseException:  # its run knows how it ended, and who looks at its future is told
+            value = None
+        self.crew.ended(call, value)
