@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from headrace.cli import NOUNS, headrace
-from tests.unit.cli.recorded import PIPELINE, Teller, environment, record
+from tests.unit.cli.recorded import PIPELINE, Teller, environment, goes_on, record
 
 COMMAND = [sys.executable, "-m", "headrace"]
 
@@ -63,6 +63,8 @@ def commands(above: click.Command = headrace, *words: str) -> Iterator[tuple[str
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_every_help_text_has_an_example_that_is_rightly_spoken(tell_own: Teller, words: tuple[str, ...]) -> None:
     example = tell_own(*words, "--help").stdout.rpartition("Example: headrace ")[2].split()
+    if words[-1:] == ("cancel",):
+        goes_on(tell_own.home, "pipeline")
     known = {"3f2a9c1e": tell_own.id_of("pipeline")[:8], "3f2a9c1e.00c": tell_own.id_of("pipeline")[:8] + ".001"}
 
     result = tell_own(*[known.get(word, word) for word in example])
@@ -97,7 +99,7 @@ def test_what_is_wrongly_spoken_ends_with_2(tell: Teller, words: tuple[str, ...]
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["inspect", "logs", "delete"])
+@pytest.mark.parametrize("command", ["inspect", "logs", "cancel", "delete"])
 @pytest.mark.parametrize("asked", ["zz", "ffffffff-0000", "\udcff", "a%", "1" * 5_000])
 def test_a_run_that_is_not_there_is_one_sentence_and_1(tell: Teller, command: str, asked: str) -> None:
     result = tell("flow-run", command, asked, "--output", "json", status=1)
@@ -136,7 +138,7 @@ def foreign(home: Path) -> None:
         database.execute("PRAGMA user_version = 1")
 
 
-@pytest.mark.parametrize("words", [("ls",), ("inspect", "a"), ("logs", "a"), ("delete", "a", "--yes")])
+@pytest.mark.parametrize("words", [("ls",), ("inspect", "a"), ("logs", "a"), ("cancel", "a"), ("delete", "a", "-y")])
 @pytest.mark.parametrize("spoil", [unreadable, newer, a_folder, foreign])
 def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, spoil: object, words: tuple[str, ...]) -> None:
     assert callable(spoil)
@@ -149,7 +151,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, spoil: o
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [("inspect", "a"), ("logs", "a"), ("delete", "a", "--yes")])
+@pytest.mark.parametrize("words", [("inspect", "a"), ("logs", "a"), ("cancel", "a"), ("delete", "a", "--yes")])
 def test_where_nothing_ran_there_is_nothing_to_look_at(tmp_path: Path, words: tuple[str, ...]) -> None:
     said = Teller(tmp_path / "home")("flow-run", *words, status=1).stderr
 
@@ -157,7 +159,9 @@ def test_where_nothing_ran_there_is_nothing_to_look_at(tmp_path: Path, words: tu
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("words", [("flow-run", "inspect", "a"), ("task-run", "inspect", "a.1")])
+@pytest.mark.parametrize(
+    "words", [("flow-run", "inspect", "a"), ("flow-run", "cancel", "a"), ("task-run", "inspect", "a.1")]
+)
 def test_a_record_in_memory_cannot_be_looked_at(tell: Teller, words: tuple[str, ...]) -> None:
     said = tell(*words, status=1, HEADRACE_DATABASE_URL="memory:").stderr
 

@@ -12,7 +12,7 @@ import click
 from headrace.errors import HeadraceError
 
 NOUNS: Final = {
-    "flow-run": ("headrace.cli.flow_run", "List, inspect and delete flow runs, and read their logs."),
+    "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel and delete flow runs, and read their logs."),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
     "doctor": ("headrace.cli.doctor", "Check where runs are kept, and how fast."),
     "version": ("headrace.cli.version", "Show the versions of Headrace and Python."),

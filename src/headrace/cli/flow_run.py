@@ -1,4 +1,4 @@
-"""The noun `flow-run`: list, inspect, logs, delete."""
+"""The noun `flow-run`: list, inspect, logs, delete; `cancel` has a file of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._model.states import StateType
 from headrace._ports import Store
 from headrace.cli.calls import LIMIT, Call, calls_of
+from headrace.cli.cancel import cancel
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
@@ -37,11 +38,14 @@ To make one, put this into hello.py and run: python hello.py
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect and delete flow runs, and read their logs.
+    List, inspect, cancel and delete flow runs, and read their logs.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
+
+
+flow_run.add_command(cancel)
 
 
 @flow_run.command(epilog="Example: headrace flow-run ls --limit 5 --state failed")

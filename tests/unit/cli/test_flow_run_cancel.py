@@ -1,0 +1,166 @@
+"""`headrace flow-run cancel`, by itself: what it writes, and what it says of runs that hear it, that do not, or end."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.chaos.processes import rows, until
+from tests.unit.cli.recorded import Teller, goes_on
+
+HEARD = "DELETE FROM request"
+ENDED = "UPDATE flow_run SET state_type = ?, state_name = ?, end_time = start_time + 1 WHERE id = ?"
+
+
+@contextmanager
+def once_asked(tell: Teller, do: Callable[[sqlite3.Connection], object]) -> Generator[None]:
+    """Do *do* to the database once something was asked, as the process that runs the run would."""
+
+    def answer() -> None:
+        until(lambda: rows(tell.home, "SELECT 1 FROM request"))
+        with closing(sqlite3.connect(tell.home / "headrace.db", timeout=20)) as database, database:
+            do(database)
+
+    open_as_new(tell)
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def open_as_new(tell: Teller) -> None:
+    """See that the table of requests is there."""
+    assert rows(tell.home, "SELECT count(*) FROM request") == [(0,)]
+
+
+def ends(state: str, run_id: str) -> Callable[[sqlite3.Connection], object]:
+    return lambda database: database.execute(ENDED, (state.upper(), state, run_id))
+
+
+def named(tell: Teller, run_id: str) -> str:
+    """The beginning of every sentence about a run."""
+    ((name,),) = rows(tell.home, "SELECT name FROM flow_run WHERE id = ?", run_id)
+    return f"Flow run {name!r}"
+
+
+@pytest.fixture
+def going(tell_own: Teller) -> str:
+    """Give the id of a run that stands as in progress."""
+    return goes_on(tell_own.home, "pipeline")
+
+
+def test_it_asks_the_run_and_says_why(tell_own: Teller, going: str) -> None:
+    said = tell_own("flow-run", "cancel", going[:8], "--no-wait").stdout
+
+    assert said == (
+        f"{named(tell_own, going)} was asked to cancel. See what became of it: headrace flow-run inspect {going[:8]}\n"
+    )
+    assert rows(tell_own.home, "SELECT run_id, what, why FROM request") == [
+        (going, "cancel", "headrace flow-run cancel asked for it")
+    ]
+
+
+def test_asking_again_asks_the_same(tell_own: Teller, going: str) -> None:
+    for _ in range(2):
+        tell_own("flow-run", "cancel", going, "--no-wait")
+
+    assert rows(tell_own.home, "SELECT run_id, what FROM request") == [(going, "cancel")]
+
+
+def test_a_run_that_ends_while_it_waits_was_cancelled(tell_own: Teller, going: str) -> None:
+    with once_asked(tell_own, ends("Cancelled", going)):
+        said = tell_own("flow-run", "cancel", going, "--wait", "60").stdout
+
+    assert said == f"{named(tell_own, going)} was cancelled.\n"
+
+
+def test_a_run_that_heard_it_and_goes_on_is_still_ending(tell_own: Teller, going: str) -> None:
+    with once_asked(tell_own, lambda database: database.execute(HEARD)):
+        said = tell_own("flow-run", "cancel", going, "--wait", "1").stdout
+
+    assert said == f"{named(tell_own, going)} was asked to cancel; its tasks are still ending.\n"
+
+
+def test_a_process_that_does_not_hear_it_in_time_is_named(tell_own: Teller, going: str) -> None:
+    said = tell_own("flow-run", "cancel", going, "--wait", "1").stdout
+
+    assert (
+        said == f"{named(tell_own, going)} was asked to cancel, but process 4242 on elsewhere has not heard it yet.\n"
+    )
+
+
+@pytest.mark.parametrize("waits", [("--wait", "0"), ("--wait", "0.2"), ("--wait", "nan")])
+def test_less_than_a_second_is_too_short_to_complain(tell_own: Teller, going: str, waits: tuple[str, str]) -> None:
+    said = tell_own("flow-run", "cancel", going, *waits).stdout
+
+    assert "was asked to cancel. See what became of it: " in said
+
+
+@pytest.mark.parametrize("state", ["Completed", "Failed"])
+def test_a_run_that_comes_to_another_end_is_told_with_1(tell_own: Teller, going: str, state: str) -> None:
+    with once_asked(tell_own, ends(state, going)):
+        result = tell_own("flow-run", "cancel", going, "--wait", "60", status=1)
+
+    sentence = f"{named(tell_own, going)} has ended already, in state {state}(). There is nothing left to cancel.\n"
+    assert (result.stdout, result.stderr) == ("", sentence)
+
+
+def test_a_run_that_is_deleted_meanwhile_is_told_with_1(tell_own: Teller, going: str) -> None:
+    with once_asked(tell_own, lambda database: database.execute("DELETE FROM flow_run WHERE id = ?", (going,))):
+        result = tell_own("flow-run", "cancel", going, "--wait", "60", status=1)
+
+    assert result.stderr.endswith("It was deleted meanwhile.\n")
+
+
+def test_a_run_that_has_ended_is_not_asked(tell_own: Teller) -> None:
+    run_id = tell_own.id_of("fails")
+
+    result = tell_own("flow-run", "cancel", run_id, status=1)
+
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{named(tell_own, run_id)} has ended already, in state Failed(")
+    assert result.stderr.endswith("There is nothing left to cancel.\n")
+    assert rows(tell_own.home, "SELECT * FROM request") == []
+
+
+def test_a_run_whose_process_died_is_not_asked(tell_own: Teller) -> None:
+    run_id = tell_own.id_of("killed")
+
+    result = tell_own("flow-run", "cancel", run_id, "--output", "json", status=1)
+
+    sentence = (
+        f"{named(tell_own, run_id)} is in state Running() in the record, but its process ended without a word. "
+        "There is nothing left to cancel.\n"
+    )
+    assert (result.stdout, result.stderr) == ("", sentence)
+    assert rows(tell_own.home, "SELECT * FROM request") == []
+
+
+def test_last_is_the_outermost_of_the_newest_run(tell_own: Teller) -> None:
+    run_id = goes_on(tell_own.home, "killed")
+
+    tell_own("flow-run", "cancel", "last", "--no-wait")
+
+    assert rows(tell_own.home, "SELECT run_id FROM request") == [(run_id,)]
+
+
+def test_programs_are_told_the_run_and_whether_its_process_heard(tell_own: Teller, going: str) -> None:
+    asked = tell_own.json("flow-run", "cancel", going, "--no-wait")
+    with closing(sqlite3.connect(tell_own.home / "headrace.db")) as database, database:
+        database.execute(HEARD)
+    with once_asked(tell_own, ends("Cancelled", going)):
+        ended = tell_own.json("flow-run", "cancel", going, "--wait", "60")
+
+    assert (asked["id"], asked["state"]["name"], asked["heard"]) == (going, "Running", False)
+    assert (ended["id"], ended["state"]["name"], ended["heard"]) == (going, "Cancelled", True)
+
+
+@pytest.mark.parametrize("wait", ["-1", "soon"])
+def test_a_wait_that_cannot_be_is_wrongly_spoken(tell_own: Teller, going: str, wait: str) -> None:
+    assert "--wait" in tell_own("flow-run", "cancel", going, "--wait", wait, status=2).stderr
