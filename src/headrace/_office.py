@@ -18,11 +18,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from headrace._engine.fold import fold
+from headrace._engine.fold import Heard, fold
 from headrace._engine.journal import Answer, Event, Journal
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
-from headrace._model.events import ASK, ENDED, LOG
+from headrace._model.events import ASK, ENDED, GROUP, LOG
 from headrace._model.records import Request
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
@@ -229,15 +229,15 @@ class BackOffice:
         # a file that vanished, for one, its past is gone.
         stopping = self.problem if any(under_way(run) for run in self.owed) else None
         try:
-            batch, ended, began, answers = fold(events, self.owed)
+            batch, heard = fold(events, self.owed)
         except Exception as error:
             # A bug of ours in one event must not end the thread on which all runs wait.
             self.failed(error, len(events))
             self.reply([said for _, stamp, _, said in events if stamp is ASK], error)
             return True
         await self.commit(batch, events)
-        self.tell_observer(ended, began)
-        self.reply(answers, self.problem or stopping)
+        self.tell_observer(heard)
+        self.reply(heard.answers, self.problem or stopping)
         return True
 
     async def commit(self, batch: Batch, events: Sequence[Event]) -> None:
@@ -272,18 +272,21 @@ class BackOffice:
         self.problem = error
         self.lost += lost
 
-    def tell_observer(self, ended: Sequence[Run], began: Sequence[Run]) -> None:
+    def tell_observer(self, heard: Heard) -> None:
         """Hand on what was committed; an observer that fails costs its spans, never the journal."""
         observer = self.journal.observer
         if observer is None:
             return
         try:
-            for run in began:
+            for run in heard.began:
                 if run.scope.trace is not None:
                     observer.began(run)
-            for run in ended:
+            for run in heard.ended:
                 if run.scope.trace is not None:
                     observer.ended(run, run.transitions or ())
+            for group, at in heard.grouped:
+                if group.number:
+                    observer.grouped(group, at)
         except Exception:
             log.exception("Making spans failed; runs go on, their spans are missing")
 
@@ -328,7 +331,7 @@ class BackOffice:
 
 def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
     """Give the durable runs that *events* tell of, and those of *owed*, each once."""
-    told = [run for run, stamp, _, _ in events if stamp is not ASK and stamp is not LOG]
+    told = [run for run, stamp, _, _ in events if stamp not in (ASK, GROUP, LOG)]
     return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
 
 

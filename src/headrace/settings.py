@@ -24,6 +24,8 @@ class Settings:
         sqlite_synchronous: HEADRACE_SQLITE_SYNCHRONOUS; OFF, NORMAL, FULL or EXTRA for every commit. Else FULL for
             batches that hold a durable flow's events, NORMAL for others.
         durability: HEADRACE_DURABILITY; what flows do that do not say: off, batched or strict. batched.
+        trace_map_limit: HEADRACE_TRACE_MAP_LIMIT; a map or stream of more items is one span in the trace. 500; 0 for
+            never.
     """
 
     home: str
@@ -31,6 +33,7 @@ class Settings:
     log_level: str = "INFO"
     sqlite_synchronous: str | None = None
     durability: str = "batched"
+    trace_map_limit: int = 500
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -49,6 +52,7 @@ class Settings:
             log_level=one_of(given, "HEADRACE_LOG_LEVEL", LEVELS) or "INFO",
             sqlite_synchronous=one_of(given, "HEADRACE_SQLITE_SYNCHRONOUS", ("OFF", "NORMAL", "FULL", "EXTRA")),
             durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),
+            trace_map_limit=whole_number(given, "HEADRACE_TRACE_MAP_LIMIT", 500),
         )
 
 
@@ -65,3 +69,18 @@ def one_of(given: Mapping[str, str], name: str, known: tuple[str, ...]) -> str |
     if value.upper() not in known:
         raise SettingError(name, value, f"one of {', '.join(known)}")
     return value.upper()
+
+
+def whole_number(given: Mapping[str, str], name: str, default: int) -> int:
+    """
+    Give the value of *name*, a whole number from 0 on; *default* where it is unset or empty.
+
+    Raises:
+        SettingError: It is anything else.
+    """
+    value = given.get(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise SettingError(name, value, "a whole number, 0 or more")
+    return int(value)

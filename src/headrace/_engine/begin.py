@@ -45,12 +45,15 @@ def begin_task(spec: Spec, host: Host, call: Call | None) -> Run:
         journal = host.open()
         scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, journal.level, flow=False)
         run = TaskRunning(spec, scope, None, 0, tags)
+        run.group = None if call is None else call.group
         furnish(run, settles=True)
         return run
     if parent.stopping is not None and call is None:
         hear(parent)
     scope = parent.scope
     run = TaskRunning(spec, scope, parent, next(scope.counter) if call is None else call.promise.number, tags)
+    if call is not None:
+        run.group = call.group
     if scope.attempt != 1:
         run.flow_attempt = scope.attempt
     if scope.level == "strict" or parent.inherited:
@@ -73,6 +76,7 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     level = level or (journal.level if parent is None else parent.scope.level)
     scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, level, flow=True)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
+    run.group = None if call is None else call.group
     furnish(run, settles=parent is None or parent.inherited or level == "strict")
     journal.live[run.id] = run
     return run

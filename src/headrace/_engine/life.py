@@ -147,7 +147,6 @@ def enlist(run: Run, call: Call, host: Host) -> None:
     run.home = call.home
     group = call.group
     if group is not None:
-        run.group = group
         group.begun += 1
     if call.submitted and host.clock.now() - call.submitted > A_WHILE:
         run.scope.tell((run, PENDING, call.submitted, None))

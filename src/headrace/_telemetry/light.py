@@ -1,11 +1,14 @@
-"""The light span: what is current while a traced body is at work. Collects; the real span is made after the commit."""
+"""
+Light spans: what is current while a traced body is at work. They collect; the real spans are made after the commit.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from opentelemetry import trace as api
@@ -16,23 +19,34 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from headrace._engine.inputs import own_frames
+from headrace._model import ids
 from headrace.errors import ParameterTypeError
 
 _first: Final = threading.Lock()
+# Who reads the current span's ids to put them on log lines and measurements. Nothing of theirs is below that span.
+LABELLING: Final = (
+    "headrace._telemetry.logs",
+    "opentelemetry.instrumentation.logging",
+    "opentelemetry._logs",
+    "opentelemetry.sdk._logs",
+    "opentelemetry.sdk.metrics",
+)
 
 
 @attrs.frozen
 class Bounds:
     """
-    What the spans of a provider share: how much of the user's they keep, and the clock of events.
+    What the spans of a provider share: how much of the user's they keep, the clock of events, when maps collapse.
 
     Attributes:
         limits: The provider's, or those of the environment.
         now: Gives nanoseconds since 1970.
+        map_limit: A map or stream of more items is one span; 0 where none is.
     """
 
     limits: SpanLimits
     now: Callable[[], int]
+    map_limit: int = 0
 
     def attributes(self) -> BoundedAttributes:
         """Make a place for attributes of a span; it cleans values as the SDK does."""
@@ -132,15 +146,14 @@ class LightSpan(api.Span):
         escaped: bool = False,
     ) -> None:
         """Keep *exception* as an event for the run's span."""
-        if self.closed:
-            return
-        about: dict[str, Any] = {
-            "exception.type": f"{type(exception).__module__}.{type(exception).__qualname__}".removeprefix("builtins."),
-            "exception.message": text(exception),
-            "exception.stacktrace": stack(exception),
-            "exception.escaped": str(escaped),
-        }
-        self.add_event("exception", {**about, **(attributes or {})}, timestamp)
+        if not self.closed:
+            self.add_event("exception", {**described(exception, escaped), **(attributes or {})}, timestamp)
+
+    def attempt_failed(self, exception: BaseException, *, escaped: bool = False) -> None:
+        """Keep the exception that ended an attempt of the run: the one thing kept that no user has set."""
+        if not self.closed:
+            kept = LightSpan.place(self)
+            kept.events.append(self.bounds.event("exception", described(exception, escaped), None))
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Keep a status, for a run that completes: that of one which ended badly wins. OK is final, as in the SDK."""
@@ -156,6 +169,81 @@ class LightSpan(api.Span):
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: the span ends when the run does."""
+
+
+class ItemSpan(LightSpan):
+    """
+    The light span of an item whose map or stream is shown as one span.
+
+    It is not shown itself unless somebody relies on it: by opening a span or calling a run below it, or by setting
+    something on it. Once it is known that it is not shown, its context is that of the map: what still opens below
+    then, from a hook or a thread left behind, hangs there. Most are never asked for their context, so it is made then.
+
+    Attributes:
+        base, number: What its span id is worked out from.
+        used: Whether somebody relies on it.
+    """
+
+    __slots__ = ("base", "group", "number", "used")
+
+    def __init__(self, base: int, number: int, group: LightSpan) -> None:
+        self.base = base
+        self.number = number
+        self.group = group
+        self.parent = group.context
+        self.bounds = group.bounds
+        self.kept = None
+        self.closed = False
+        self.used = False
+
+    if not TYPE_CHECKING:  # a checker would take it to have every attribute
+
+        def __getattr__(self, name: str) -> SpanContext:
+            """Make the context at its first use, when its place is still empty."""
+            if name != "context":
+                raise AttributeError(name=name, obj=self)
+            self.context = own = self.own_context()
+            return own
+
+    def own_context(self) -> SpanContext:
+        """Give the context of a span of its own."""
+        trace_id, _, _, flags, state, _ = self.group.context
+        return SpanContext(trace_id, ids.span_id(self.base, self.number), False, flags, state)
+
+    def get_span_context(self) -> SpanContext:
+        """Give the run's span context; who asks may hang a span below, unless it is known for labelling its own."""
+        if not sys._getframe(1).f_globals.get("__name__", "").startswith(LABELLING):  # pyright: ignore[reportPrivateUsage]
+            self.used = True
+        return self.context
+
+    def place(self) -> Kept:
+        """Give where to keep what the user sets."""
+        self.used = True
+        return super().place()
+
+    def hide(self) -> bool:
+        """
+        Stand for the map from now on, for the run has ended and is not to be shown; tell whether that came in time.
+
+        Whoever asks meanwhile says so first and takes the context then; here it is given first, and looked then. So
+        either sees the other, and nobody is left below a span that is not made.
+        """
+        self.context = self.group.context
+        if self.used:
+            self.context = self.own_context()
+            return False
+        self.close()
+        return True
+
+
+def described(exception: BaseException, escaped: bool) -> dict[str, Any]:
+    """Give what the event of an exception says."""
+    return {
+        "exception.type": f"{type(exception).__module__}.{type(exception).__qualname__}".removeprefix("builtins."),
+        "exception.message": text(exception),
+        "exception.stacktrace": stack(exception),
+        "exception.escaped": str(escaped),
+    }
 
 
 def sound(words: str) -> str:

@@ -25,9 +25,11 @@ QUEUE: Final = 100_000
 _said: Final[set[str]] = set()
 
 
-def observer(now: Callable[[], int], *, export: bool) -> SpanMaker | None:
+def observer(now: Callable[[], int], *, export: bool, map_limit: int) -> SpanMaker | None:
     """
     Give the maker of spans for the application's tracer provider; *now* gives nanoseconds since 1970.
+
+    Maps and streams of more than *map_limit* items collapse into one span; with 0 none does.
 
     Where the application has set none and *export* is asked for, one is set up that sends to the OTLP endpoint of the
     environment. None where nobody listens, or the environment wants it so.
@@ -36,7 +38,7 @@ def observer(now: Callable[[], int], *, export: bool) -> SpanMaker | None:
         return None
     provider = api.get_tracer_provider()
     if isinstance(provider, TracerProvider):
-        return SpanMaker(provider, now, incoming())
+        return SpanMaker(provider, now, incoming(), map_limit)
     if isinstance(provider, api.NoOpTracerProvider):
         return None
     if not isinstance(provider, api.ProxyTracerProvider):
@@ -44,7 +46,7 @@ def observer(now: Callable[[], int], *, export: bool) -> SpanMaker | None:
         once(f"The application's tracer provider is a {kind}, not one of opentelemetry-sdk; runs are not traced")
         return None
     made = exporting_provider() if export and wanted() else None
-    return None if made is None else SpanMaker(made, now, incoming())
+    return None if made is None else SpanMaker(made, now, incoming(), map_limit)
 
 
 def wanted() -> bool:

@@ -2,8 +2,9 @@
 Spans: made from the journal's transitions after their commit, with ids worked out from run ids, and handed to the SDK.
 
 A run is a span under the name of its flow or task, and so is each state it spent time in; other transitions are
-events on the run's span. On the caller's thread a traced run costs one light span attached around its body. Span
-processors' `on_start` sees nothing of ours: when a span of ours is made, it has ended.
+events on the run's span. A large map or stream is one span in the place of its items. On the caller's thread a traced
+run costs one light span attached around its body. Span processors' `on_start` sees nothing of ours: when a span of ours
+is made, it has ended.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
+from headrace._engine.groups import Group
 from headrace._engine.runs import FlowRunning, Run
 from headrace._model import ids
 from headrace._model.events import COMPLETED, RUNNING, Transition, clipped
 from headrace._model.records import task_run_name
-from headrace._telemetry.light import Bounds, LightSpan, sound
+from headrace._telemetry.groups import BAD, GroupSpan
+from headrace._telemetry.light import Bounds, ItemSpan, LightSpan, sound
 from headrace._telemetry.traces import SAMPLED, TraceOfRun
 from headrace.errors import ParameterTypeError
 
@@ -34,7 +37,6 @@ INTERNAL: Final = SpanKind.INTERNAL
 UNSET: Final = Status(StatusCode.UNSET)
 OK: Final = Status(StatusCode.OK)
 LASTING: Final = frozenset({"PENDING", "RUNNING", "SCHEDULED", "PAUSED", "CANCELLING"})
-BAD: Final = frozenset({"FAILED", "CRASHED"})
 STARTED: Final = 1_000_000  # the segment of the zero-length span that shows a flow run before it ends
 DESCRIBED: Final = 1_000
 RESULTS: Final = {
@@ -54,13 +56,19 @@ class SpanMaker:
         lost: Runs whose spans a processor or sampler refused with an exception.
     """
 
-    def __init__(self, provider: TracerProvider, now: Callable[[], int], incoming: SpanContext | None = None) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        now: Callable[[], int],
+        incoming: SpanContext | None = None,
+        map_limit: int = 0,
+    ) -> None:
         self.provider = provider
         self.incoming = incoming
         self.lost = 0
         self.resource = provider.resource
         limits: SpanLimits = getattr(provider, "_span_limits", None) or SpanLimits()
-        self.bounds = Bounds(limits, now)
+        self.bounds = Bounds(limits, now, map_limit)
         # The SDK has no public way to hand a finished span over; every exporter setup hangs below this one processor.
         self.hand: Callable[[ReadableSpan], None] = provider._active_span_processor.on_end  # pyright: ignore[reportPrivateUsage]
 
@@ -99,7 +107,7 @@ class SpanMaker:
     def began(self, run: Run) -> None:
         """Show a flow run before it ends: a span of no length, so that a long run is seen at once."""
         span = run.span
-        if not isinstance(span, LightSpan) or not run.transitions:
+        if type(span) is not LightSpan or not run.transitions:
             return
         at = run.transitions[0][1]
         try:
@@ -109,13 +117,71 @@ class SpanMaker:
 
     def ended(self, run: Run, transitions: Sequence[Transition]) -> None:
         """Make the spans of a run that has ended: of the states it spent time in, and its own."""
+        group: GroupSpan | None = None if run.group is None else run.group.span
         span = run.span
-        if type(span) is not LightSpan:
-            return
         try:
-            self.render(run, span, transitions)
+            if group is not None:
+                self.item(run, group, transitions)
+            elif type(span) is LightSpan:
+                self.render(run, span, transitions)
         except Exception as error:
             self.failed(error)
+
+    def item(self, run: Run, group: GroupSpan, transitions: Sequence[Transition]) -> None:
+        """Count an item of *group*; make its spans now, when all have ended, or never."""
+        group.add(run, transitions)
+        span = run.span
+        if type(span) is ItemSpan and not span.used and not group.wants(transitions[-1][0][0]):
+            faster = group.among_slowest(run, transitions)
+            if faster is None:
+                return
+            run, transitions = faster
+            span = run.span
+            if span.hide():
+                return
+        if isinstance(span, LightSpan):
+            group.shows(transitions)
+            self.render(run, span, transitions)
+
+    def grouped(self, group: Group, at: int) -> None:
+        """Make the span of a map or stream that collapsed and ended *at* that time, and those of its slowest items."""
+        about = group.span
+        if not isinstance(about, GroupSpan) or not about.collapses:
+            return
+        slowest, about.slowest = about.slowest, []
+        for _, _, (_, transitions) in slowest:
+            about.shows(transitions)
+        try:
+            self.render_group(about, at)
+        except Exception as error:
+            self.failed(error)
+        for _, _, (run, transitions) in sorted(slowest, key=lambda one: one[0], reverse=True):
+            try:
+                self.render(run, run.span, transitions)
+            except Exception as error:
+                self.failed(error)
+
+    def render_group(self, group: GroupSpan, at: int) -> None:
+        """Hand over the span of *group* itself."""
+        light = group.light
+        links = () if light.kept is None else light.kept.links
+        self.hand(
+            ReadableSpan(
+                group.name,
+                light.context,
+                light.parent,
+                self.resource,
+                group.attributes(),
+                (),
+                links,
+                INTERNAL,
+                None,
+                group.status(),
+                group.group.started,
+                max(at, group.group.started),
+                SCOPE,
+            )
+        )
 
     def failed(self, error: Exception) -> None:
         """Note that a sampler or a processor of the application raised *error*; said once, counted always."""

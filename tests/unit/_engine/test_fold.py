@@ -1,0 +1,57 @@
+"""Folding: what is a row, and what of a heap of events goes elsewhere."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace import flow, task
+from headrace._engine.fold import fold
+from headrace._engine.groups import Group
+from headrace._engine.journal import Event, Journal
+from headrace._engine.runs import FlowRunning, Scope, TaskRunning
+from headrace._model.events import ASK, COMPLETED, GROUP, RUNNING
+from headrace._office import durable
+
+PREFIX: Final = "3f2c1b7e-1111-4222-8333-"
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
+@task
+def step() -> None: ...
+
+
+@flow
+def work() -> None: ...
+
+
+def begun(level: str = "batched") -> tuple[FlowRunning, TaskRunning, Group]:
+    """Give a flow run, a task run of it, and the map that the task run is an item of."""
+    journal = Journal(draw=lambda: PREFIX, level=level)
+    run = FlowRunning(work.spec, Scope(journal, PREFIX, level, flow=True), None, 0, NOTHING)
+    item = TaskRunning(step.spec, run.scope, run, 2, NOTHING)
+    group = Group(step.spec, run, 1, 0)
+    item.group = group
+    return run, item, group
+
+
+def test_a_map_that_has_ended_is_heard_and_no_row() -> None:
+    run, item, group = begun()
+    told: list[Event] = [
+        (run, RUNNING, 1, None),
+        (item, RUNNING, 2, None),
+        (item, COMPLETED, 3, None),
+        (group, GROUP, 4, None),
+    ]
+
+    batch, heard = fold(told)
+
+    assert (len(batch.flow_runs), len(batch.task_runs), len(batch)) == (1, 1, 2)
+    assert heard.grouped == [(group, 4)]
+    assert (heard.began, heard.ended) == ([run], [item])
+
+
+def test_of_a_lost_batch_the_durable_runs_are_owed_and_nothing_else() -> None:
+    run, item, group = begun("strict")
+    told: list[Event] = [(item, RUNNING, 2, None), (group, GROUP, 4, None), (None, ASK, 0, print)]
+
+    assert durable(told, [run]) == [run, item]
