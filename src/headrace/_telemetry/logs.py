@@ -163,7 +163,12 @@ def escaped(found: re.Match[str]) -> str:
 
 def colourful(stream: TextIO) -> bool:
     """Tell whether *stream* is a terminal that shows colours, and nobody has set NO_COLOR."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    return not os.environ.get("NO_COLOR") and on_terminal(stream)
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Tell whether *stream* is a terminal that obeys what moves its cursor and sets its colour."""
+    if stream is None or getattr(stream, "closed", False) or os.environ.get("TERM") == "dumb":
         return False
     return hasattr(stream, "isatty") and stream.isatty()
 
