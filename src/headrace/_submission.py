@@ -44,6 +44,7 @@ class Submission:
     One way into a crew for the calls of one flow or task.
 
     Attributes:
+        verb: What the user called: submit, map or stream.
         context: The submitter's, as it is now.
     """
 
@@ -54,6 +55,7 @@ class Submission:
                 f"Iterate over it, or have it return a list."
             )
         self.decorated = decorated
+        self.verb = method
         self.spec = decorated.spec
         self.parent = current_run.get() if crew is None else parent
         self.crew = crew or _runtime.crew_of(self.parent)
@@ -91,6 +93,7 @@ class Submission:
     def group(self, total: int | None) -> Group:
         """Make the group of a map or stream."""
         group = Group(self.spec, self.parent, total, self.host.clock.now())
+        group.verb = self.verb
         parent = self.parent
         if parent is not None:
             if parent.scope.trace is not None:
@@ -175,7 +178,7 @@ def columns(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any])
         unsized = []
     lengths = {name: length for name, (_, length) in found.items() if length is not None}
     if len(set(lengths.values())) > 1:
-        raise MappingLengthMismatch(decorated.name, lengths)
+        raise MappingLengthMismatch(decorated.name, {name: f"{length:,}" for name, length in lengths.items()})
 
     def column(name: str) -> Iterator[Any]:
         return iter(found[name][0]) if name in found else itertools.repeat(constants[name])

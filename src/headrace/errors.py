@@ -39,6 +39,7 @@ __all__ = [
     "SpentSource",
     "StartingError",
     "StoreUnavailable",
+    "StreamUseError",
     "SubmissionError",
     "TaskRunTimeoutError",
     "TerminationSignal",
@@ -284,10 +285,10 @@ class WaitCircleError(HeadraceError, RuntimeError):
 class MappingLengthMismatch(HeadraceError, ValueError):
     """Arguments of a map have different lengths."""
 
-    def __init__(self, name: str, lengths: dict[str, int]) -> None:
-        told = ", ".join(f"{parameter} has {length:,}" for parameter, length in lengths.items())
+    def __init__(self, name: str, lengths: dict[str, str]) -> None:
+        told = ", ".join(f"{parameter}: {length}" for parameter, length in lengths.items())
         super().__init__(
-            f"{name} is mapped over arguments of different lengths: {told}. Make them equally long, or mark what "
+            f"{name} is mapped over arguments of different lengths ({told}). Make them equally long, or mark what "
             f"every call is to get as a whole: unmapped(...)."
         )
 
@@ -310,6 +311,13 @@ class SpentSource(HeadraceError, ValueError):
             f"{name} cannot be mapped over {parameter}: {reason}. An iterator gives its items once; make a list of it "
             f"first, or a new one."
         )
+
+
+class StreamUseError(HeadraceError, RuntimeError):
+    """A stream is used in a way it cannot be."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"This stream of {name} cannot be iterated here: {reason}.")
 
 
 class SourceTooLong(HeadraceError, ValueError):

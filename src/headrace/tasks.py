@@ -13,6 +13,7 @@ from headrace._model.policy import doublings
 from headrace._model.states import State
 from headrace._submission import map_over, submit
 from headrace.futures import Future, FutureList
+from headrace.streams import Stream
 
 __all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
 
@@ -149,6 +150,43 @@ class Task(Decorated, Generic[P, R_co]):
             CrewGone: The flow run around has ended, or is to stop.
         """
         return map_over(self, args, kwargs)
+
+    @overload
+    def stream(
+        self,
+        /,
+        *args: Any,
+        limit: int = ...,
+        ordered: bool = ...,
+        return_state: Literal[True],
+        **kwargs: Any,
+    ) -> Stream[State[Any]]: ...
+    @overload
+    def stream(
+        self: Task[Q, Coroutine[Any, Any, T]], /, *args: Any, limit: int = ..., ordered: bool = ..., **kwargs: Any
+    ) -> Stream[T]: ...
+    @overload
+    def stream(self, /, *args: Any, limit: int = ..., ordered: bool = ..., **kwargs: Any) -> Stream[R_co]: ...
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Run for each item of a source of any length, a bounded number at once; give the results as they come.
+
+        In async code `async with task.stream(source) as results: async for result in results: ...`, in sync flows
+        `for result in task.stream(source): ...`. The source, an iterable or, in async code, an async one, is pulled as
+        room appears. Leaving early cancels what is in flight. What raises, a run or the source, ends the stream.
+
+        Args:
+            limit: How many items may be in flight, from the pull to the hand-over of the result; at least 1. 100.
+            ordered: Give results in the order of the items; if False, as they come. True.
+            return_state: Give final States, also of runs that failed, in place of results. False.
+
+        Raises:
+            MappingMissingIterable: Nothing among the arguments is to be iterated.
+            SpentSource: An iterator was read to its end before, or is given twice.
+            SubmissionError: There is no flow run around, and no `headrace.Runtime`.
+        """
+        return Stream(self, args, kwargs)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Task[P, R_co]: ...

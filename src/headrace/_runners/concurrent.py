@@ -7,8 +7,11 @@ What is decided here is where a call runs; how, is the lanes'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+
+import anyio
 
 from headrace._engine.promises import Countdown, Gate
 from headrace._engine.spec import Spec
@@ -35,6 +38,14 @@ class Shop:
         self.threads = Places(threads)
         self.loop_host = loop_host
         self.thread_host = thread_host
+
+    @asynccontextmanager
+    async def beside(self, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Have *work* done beside the block, in a task of its own that ends with it."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield
+            group.cancel_scope.cancel()
 
     def lanes(self, crew: Crew, home: Any, limit: int | None) -> Lanes:
         """Make the lanes of *crew*, whose flow's body runs at *home*, for at most *limit* calls at work."""

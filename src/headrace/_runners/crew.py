@@ -109,7 +109,8 @@ class Crew:
         Raises:
             CrewGone: Everything has ended, or is about to.
         """
-        call.submitted = self.clock.now()
+        if call.group is None:
+            call.submitted = self.clock.now()
         self.enter(1)
         with self.guard:
             self.calls.add(call)
