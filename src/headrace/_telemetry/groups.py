@@ -56,6 +56,7 @@ class GroupSpan:
         self.failed_shown = 0
         self.slowest: list[tuple[int, int, Ended]] = []
         self.kept = 0
+        self.closed = False
 
     @property
     def name(self) -> str:
@@ -84,6 +85,15 @@ class GroupSpan:
         if run.span is not None:  # else it was stopped before it began
             self.durations.add(max(end - first, 0))
 
+    def close(self) -> list[Ended]:
+        """Give the slowest items, the slowest first; what ends from now on, given up by its stream, is none of them."""
+        self.closed = True
+        slowest = [item for _, _, item in sorted(self.slowest, key=lambda entry: entry[:2], reverse=True)]
+        self.slowest.clear()
+        for _, transitions in slowest:
+            self.shows(transitions)
+        return slowest
+
     def wants(self, kind: str) -> bool:
         """Tell whether an item that ended in a state of this *kind* is shown for that: one of the first to fail."""
         return kind in BAD and self.failed_shown < FAILED
@@ -106,7 +116,7 @@ class GroupSpan:
         item = (run, transitions)
         duration = transitions[-1][1] - transitions[0][1]
         full = len(self.slowest) == SLOWEST
-        if full and duration <= self.slowest[0][0]:
+        if self.closed or (full and duration <= self.slowest[0][0]):
             return item
         # Of equals the one that ended first stays; the count keeps items themselves from being compared.
         self.kept -= 1

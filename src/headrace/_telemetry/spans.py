@@ -148,14 +148,12 @@ class SpanMaker:
         about = group.span
         if not isinstance(about, GroupSpan) or not about.collapses:
             return
-        slowest, about.slowest = about.slowest, []
-        for _, _, (_, transitions) in slowest:
-            about.shows(transitions)
+        slowest = about.close()
         try:
             self.render_group(about, at)
         except Exception as error:
             self.failed(error)
-        for _, _, (run, transitions) in sorted(slowest, key=lambda one: one[0], reverse=True):
+        for run, transitions in slowest:
             try:
                 self.render(run, run.span, transitions)
             except Exception as error:

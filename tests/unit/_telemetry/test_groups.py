@@ -313,6 +313,18 @@ def test_an_item_that_was_relied_on_while_it_waited_among_the_slowest_is_kept(de
     assert f"{late.span_id:016x}" in {span.id for span in desk.spans().named("step")}
 
 
+def test_an_item_that_its_stream_gave_up_is_not_shown_when_it_ends_at_last(desk: Desk) -> None:
+    group = desk.group(1_000)
+    late = desk.item(group)
+    span = desk.close(group)
+    desk.end(late)
+    with api.use_span(late.span):
+        desk.provider.get_tracer("the application").start_span("after all").end()
+
+    assert desk.shown() == set()
+    assert desk.spans().one("after all").parent == span.id
+
+
 def test_whoever_asks_at_the_moment_of_hiding_gets_a_span_that_is_made(desk: Desk) -> None:
     group = desk.group(1_000)
     items = [desk.item(group) for _ in range(2_000)]
