@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace import runtime as runtime
+    from headrace._embedding import Runtime as Runtime
     from headrace._engine.context import tags as tags
     from headrace._model.annotations import allow_failure as allow_failure
     from headrace._model.annotations import quote as quote
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Flow": "headrace.flows",
+    "Runtime": "headrace._embedding",
     "State": "headrace._model.states",
     "Task": "headrace.tasks",
     "allow_failure": "headrace._model.annotations",
@@ -42,6 +44,7 @@ _PLACES = {
 }
 __all__ = [
     "Flow",
+    "Runtime",
     "State",
     "Task",
     "__version__",

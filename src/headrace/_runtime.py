@@ -12,7 +12,10 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
@@ -109,12 +112,63 @@ def replace(runtime: Runtime | None) -> Runtime | None:
     return before
 
 
+@attrs.define(eq=False)
+class Opening:
+    """
+    A runtime opened by a block, which outlives the flow runs in it.
+
+    Attributes:
+        runtime: Whose journal root runs tell to.
+        crew: What was submitted outside of flow runs.
+        loop: The event loop that runs in the block; None in blocking code.
+    """
+
+    runtime: Runtime
+    crew: Crew
+    loop: Any
+
+
+inside: Final[ContextVar[Opening | None]] = ContextVar("headrace_runtime", default=None)
+_openings: Final[list[Opening]] = []
+
+
+def opening() -> Opening | None:
+    """
+    Give the runtime that this code is in, as far as blocks opened one.
+
+    That around this code, where the context tells; else the one opened last on the loop that runs here, or, where none
+    runs, in the process: a request's handler does not descend from the block around the server.
+    """
+    if not _openings:
+        return None
+    around = inside.get()
+    if around is not None and around in _openings:
+        return around
+    asyncio = sys.modules.get("asyncio")
+    loop = None if asyncio is None else asyncio._get_running_loop()
+    for one in reversed(_openings):
+        if loop is None or one.loop is loop:
+            return one
+    return None
+
+
 def desk() -> Journal:
     """Give the journal that root runs tell to; looks for a tracer provider that came since."""
-    runtime = current()
+    around = opening()
+    runtime = current() if around is None else around.runtime
     if runtime.journal.observer is None and "opentelemetry.sdk.trace" in sys.modules:
         runtime.journal.observer = open_observer(runtime.settings)
     return runtime.journal
+
+
+def enter(one: Opening) -> None:
+    """Have *one* be used, until `leave`."""
+    _openings.append(one)
+
+
+def leave(one: Opening) -> None:
+    """Use *one* no more."""
+    _openings.remove(one)
 
 
 def open_store(settings: Settings) -> Store:
@@ -200,8 +254,8 @@ _forks: Final[list[ExitStack]] = []
 def _before_fork() -> None:
     """Have the back office's store at rest."""
     stack = ExitStack()
-    if _current is not None:
-        stack.enter_context(_current.office.still())
+    for runtime in in_use():
+        stack.enter_context(runtime.office.still())
     _forks.append(stack)
 
 
@@ -217,18 +271,27 @@ def _in_child() -> None:
     The journal stays, because runs that were in progress at the fork go on telling to it. Their own rows are their
     parent's to write; tasks that the child calls within them are its own, and count from a number drawn at random.
     """
-    global _guard
-    _guard = threading.RLock()
+    global _guard, _crews, _shop
+    _guard, _crews, _shop = threading.RLock(), threading.Lock(), None
     terminations.reset()
     _in_parent()
-    if _current is not None:
-        run = current_run.get()
-        while run is not None:
-            run.inherited = True
-            run.scope.counter = itertools.count(CHILDREN | int.from_bytes(os.urandom(3), "big") << 20)
-            run = run.parent
-        _left_behind.append(_current.store)
-        _current.furnish(open_store(_current.settings))
+    run = current_run.get()
+    while run is not None:
+        run.inherited = True
+        run.scope.counter = itertools.count(CHILDREN | int.from_bytes(os.urandom(3), "big") << 20)
+        if isinstance(run, FlowRunning):
+            run.crew = None
+        run = run.parent
+    for runtime in in_use():
+        runtime.journal.live = {}
+        _left_behind.append(runtime.store)
+        runtime.furnish(open_store(runtime.settings))
+
+
+def in_use() -> list[Runtime]:
+    """Give the runtimes of this process: its own, and those that blocks opened."""
+    found = [one.runtime for one in _openings]
+    return list(dict.fromkeys(found if _current is None else [_current, *found]))
 
 
 # Stores of parents are kept, for a connection that is collected in the child would close the parent's file under it.
@@ -239,8 +302,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def crew_of(run: Run | None) -> Crew | None:
-    """Give the crew of the flow run that *run* belongs to; None outside of flows, and of what a runtime started."""
-    above = run
+    """Give the crew of the flow run that *run* belongs to; outside of flows that of the runtime around, if any."""
+    if run is None:
+        around = opening()
+        return None if around is None else around.crew
+    above: Run | None = run
     while above is not None and not isinstance(above, FlowRunning):
         if above.parent is None and above.call is not None:
             submitted: Crew = above.call.crew
@@ -260,17 +326,19 @@ def made_crew(run: FlowRunning) -> Crew:
         raise CrewGone(run.label, None)
     with _crews:
         if run.crew is None:
-            from headrace._runners.crew import Crew  # noqa: PLC0415 - for those who submit
-
             options = run.spec.options
-            crew = Crew(wall, run.scope.journal.draw, run, options.get("on_child_failure", "wait"))
-            runner = options.get("task_runner")
-            if runner is None:
-                crew.lanes = shop().lanes(crew, run.home, None)
-            else:
-                crew.lanes = runner.open(shop(), crew, run.home)
-            run.crew = crew
+            policy = options.get("on_child_failure", "wait")
+            run.crew = make_crew(run.scope.journal, run, policy, options.get("task_runner"), run.home)
         return run.crew
+
+
+def make_crew(journal: Journal, run: FlowRunning | None, policy: str, runner: Any, home: Any) -> Crew:
+    """Make a crew whose calls go where *runner* says; None stands for the usual one."""
+    from headrace._runners.crew import Crew  # noqa: PLC0415 - for those who submit
+
+    crew = Crew(wall, journal.draw, run, policy)
+    crew.lanes = shop().lanes(crew, home, None) if runner is None else runner.open(shop(), crew, home)
+    return crew
 
 
 def shop() -> Shop:
@@ -283,7 +351,7 @@ def shop() -> Shop:
     return _shop
 
 
-_crews: Final = threading.Lock()
+_crews = threading.Lock()
 _shop: Shop | None = None
 thread_host: Final = ThreadHost(desk)
 _loop_hosts: Final[list[Host]] = []

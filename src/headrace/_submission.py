@@ -20,6 +20,7 @@ from headrace._engine.upstream import ONE, fields
 from headrace._model.annotations import allow_failure, quote, unmapped
 from headrace._model.ids import FIRST
 from headrace._runners.maps import LONGEST, Arguments, Mapped
+from headrace._runtime import Opening
 from headrace.errors import (
     MappingLengthMismatch,
     MappingMissingIterable,
@@ -48,7 +49,7 @@ class Submission:
         context: The submitter's, as it is now.
     """
 
-    def __init__(self, decorated: Decorated, method: str, crew: Any = None, parent: Run | None = None) -> None:
+    def __init__(self, decorated: Decorated, method: str, opening: Opening | None = None) -> None:
         if decorated.streams:
             raise OptionError(
                 f"{decorated.kind} {decorated.name!r} is a generator, and {method} gives a future of one value. "
@@ -57,15 +58,16 @@ class Submission:
         self.decorated = decorated
         self.verb = method
         self.spec = decorated.spec
-        self.parent = current_run.get() if crew is None else parent
-        self.crew = crew or _runtime.crew_of(self.parent)
+        self.parent: Run | None = current_run.get() if opening is None else None
+        self.crew: Any = _runtime.crew_of(self.parent) if opening is None else opening.crew
         if self.crew is None:
             raise SubmissionError(decorated.kind, decorated.name, method)
         self.host = self.crew.lanes.host(self.spec.is_async)
         self.life = decorated.life_on(self.host)
         self.context: Context = copy_context()
-        if crew is not None:
-            self.context.run(current_run.set, parent)
+        if opening is not None:
+            self.context.run(current_run.set, None)
+            self.context.run(_runtime.inside.set, opening)
 
     def promise(self) -> Future[Any]:
         """Make the future of one more run."""
@@ -103,7 +105,7 @@ class Submission:
         return group
 
 
-def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], crew: Any = None) -> Any:
+def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], opening: Opening | None = None) -> Any:
     """
     Submit one call; give its future.
 
@@ -114,7 +116,7 @@ def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], 
     kwargs = dict(kwargs)
     wait_for = kwargs.pop("wait_for", None)
     return_state = kwargs.pop("return_state", False)
-    way = Submission(decorated, "submit", crew)
+    way = Submission(decorated, "submit", opening)
     call = way.call(args, kwargs, wait_for, way.context)
     way.crew.submit(call)
     future = cast("Future[Any]", call.promise)
@@ -124,7 +126,9 @@ def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], 
     return future
 
 
-def map_over(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], crew: Any = None) -> Any:
+def map_over(
+    decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], opening: Opening | None = None
+) -> Any:
     """
     Submit a call for each item of the iterables among the arguments; give their futures.
 
@@ -138,7 +142,7 @@ def map_over(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
     kwargs = dict(kwargs)
     wait_for = kwargs.pop("wait_for", None)
     return_state = kwargs.pop("return_state", False)
-    way = Submission(decorated, "map", crew)
+    way = Submission(decorated, "map", opening)
     arguments, total = columns(decorated, args, kwargs)
     mapped = Mapped(way.crew, way.group(total), arguments, way.promise, way.life, way.host, way.context, wait_for)
     if total == 0:

@@ -34,6 +34,7 @@ __all__ = [
     "RunNotFound",
     "RunTimeoutError",
     "RunningLoopError",
+    "RuntimeUseError",
     "SettingError",
     "SourceTooLong",
     "SpentSource",
@@ -263,6 +264,13 @@ class SubmissionError(HeadraceError, RuntimeError):
             f"in a function decorated with @flow, or inside `async with headrace.Runtime():`; or call the {kind} "
             f"directly: {name}(...)."
         )
+
+
+class RuntimeUseError(HeadraceError, RuntimeError):
+    """A `headrace.Runtime` is used in a way it cannot be."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This Runtime cannot be used so: {reason}.")
 
 
 class WaitTimeoutError(HeadraceError, TimeoutError):

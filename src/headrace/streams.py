@@ -276,7 +276,9 @@ class Stream(Generic[T_co]):
         self._begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         left = self._cancel()
         if left:
             drive(_runtime.thread_host.until(left, self._patience, shielded=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from headrace._engine.calls import Call
 from headrace._engine.groups import Group
@@ -25,7 +25,6 @@ from headrace._runners.lanes import Lane
 from headrace.errors import CrewGone
 
 REMEMBERED: Final = 1_000
-Policy = Literal["cancel", "wait"]
 
 
 class Lanes(Protocol):
@@ -72,7 +71,7 @@ class Crew:
 
     lanes: Lanes
 
-    def __init__(self, clock: Clock, draw: Callable[[], str], run: Run | None, policy: Policy) -> None:
+    def __init__(self, clock: Clock, draw: Callable[[], str], run: Run | None, policy: str) -> None:
         self.clock = clock
         self.draw = draw
         self.run = run

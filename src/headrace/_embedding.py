@@ -1,0 +1,191 @@
+"""Embedding: a runtime for the life of an application, in which runs can go on beyond the request that started them."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from types import TracebackType
+from typing import Any
+
+import attrs
+
+from headrace import _runtime
+from headrace._decorated import Decorated
+from headrace._engine.life import drive
+from headrace._model.options import level, runner, seconds
+from headrace._runtime import Opening
+from headrace._submission import map_over, submit
+from headrace.errors import OptionTypeError, RuntimeUseError, short
+from headrace.settings import Settings
+
+OWNER = "headrace.Runtime"
+
+
+class Runtime:
+    """
+    A place for runs that are submitted outside of flow runs: `async with Runtime():`, or `with` in blocking code.
+
+    While the block is open, `submit` and `map` work outside of flow runs, on the block's event loop. Leaving it waits for
+    what was submitted, *drain_seconds* at most; what is still at work then is cancelled, and so is everything where the
+    block is left by an exception. A web application opens it in its lifespan; see the how-to page on FastAPI.
+
+    Several may be open at once, each with a database of its own. Code that stands in none of their blocks, such as a
+    request's handler, uses the one opened last on its event loop; `runtime.submit(...)` names one.
+
+    Args:
+        database_url: Where runs are recorded that begin in it; by default where all others are.
+        durability: What flows do that do not say; by default as all others.
+        task_runner: Where what is submitted runs, and how much of it at once; see `headrace.task_runners`.
+        drain_seconds: Seconds, or a timedelta, that leaving the block waits. 30.
+
+    Raises:
+        OptionError, OptionTypeError: An argument is out of bounds, or of the wrong type.
+        SettingError: The database URL is of a kind that is not known; on entering.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        durability: str | None = None,
+        task_runner: Any = None,
+        drain_seconds: Any = 30.0,
+    ) -> None:
+        self._changes: dict[str, Any] = {}
+        if database_url is not None:
+            self._changes["database_url"] = database_url
+        if durability is not None:
+            self._changes["durability"] = level(OWNER, "durability", durability)
+        self._runner = None if task_runner is None else runner(OWNER, "task_runner", task_runner)
+        self._drain = seconds(OWNER, "drain_seconds", drain_seconds)
+        self._opening: Opening | None = None
+        self._own: _runtime.Runtime | None = None
+        self._token: Token[Opening | None] | None = None
+
+    def submit(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Start a run of the flow or task *what* that belongs to this runtime, also from within another flow run.
+
+        Gives a `headrace.futures.Future`. The run is a root of its own and goes on when the code around it has ended.
+
+        Raises:
+            RuntimeUseError: The block is not open.
+            CrewGone: It is being left.
+        """
+        return submit(decorated(what), args, kwargs, self._here())
+
+    def map(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Start a run for each item, as `Task.map` does, that belongs to this runtime. Raises what `submit` raises."""
+        return map_over(decorated(what), args, kwargs, self._here())
+
+    def _here(self) -> Opening:
+        if self._opening is None:
+            raise RuntimeUseError("it is not open. Submit inside its block: `async with runtime: ...`")
+        return self._opening
+
+    def _open(self, home: Any, loop: Any) -> None:
+        if self._opening is not None:
+            raise RuntimeUseError("it is open already. Make another one for another block")
+        if self._changes:
+            settings = attrs.evolve(Settings.read(), **self._changes)
+            self._own = _runtime.Runtime(settings)
+        runtime = self._own or _runtime.current()
+        crew = _runtime.make_crew(runtime.journal, None, "wait", self._runner, home)
+        self._opening = Opening(runtime, crew, loop)
+        self._token = _runtime.inside.set(self._opening)
+        _runtime.enter(self._opening)
+
+    def _close(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            _runtime.leave(opening)
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                _runtime.inside.reset(token)
+            except ValueError:  # left in another context than it was entered in, where it was never set
+                token = None
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+    def _leaving(self, error: BaseException | None) -> tuple[Any, float]:
+        """Begin to leave: take nothing more; give what to wait for, and how long."""
+        opening = self._opening
+        if opening is None:
+            raise RuntimeUseError("it is not open")
+        rest = opening.crew.finish()
+        if error is not None:
+            opening.crew.stop(f"its runtime was left by {type(error).__name__}")
+            return rest, opening.runtime.journal.patience
+        return rest, self._drain
+
+    def _late(self) -> tuple[Any, float]:
+        """Go on leaving though not everything has ended: cancel it; give how long that may take."""
+        opening = self._opening
+        if opening is None:
+            return None, 0.0
+        opening.crew.stop(f"its runtime was left, and {self._drain:g} s had passed")
+        return opening.crew.rest, opening.runtime.journal.patience
+
+    def _abandon(self) -> None:
+        if self._opening is not None:
+            self._opening.crew.abandon("it did not end in time after it was cancelled")
+
+    async def __aenter__(self) -> Runtime:
+        host: Any = _runtime.host_for(True)
+        home = host.home(None)
+        self._open(home, home.loop)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        until = _runtime.host_for(True).until
+        try:
+            rest, patience = self._leaving(error)
+            if not await until([rest], patience, shielded=error is not None):
+                rest, patience = self._late()
+                if not await until([rest], patience, shielded=True):
+                    self._abandon()
+        except BaseException:
+            rest, patience = self._late()
+            if not await until([rest], patience, shielded=True):
+                self._abandon()
+            raise
+        finally:
+            self._close()
+
+    def __enter__(self) -> Runtime:
+        self._open(None, None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        def until(rest: Any, patience: float) -> bool:
+            return bool(drive(_runtime.thread_host.until([rest], patience, shielded=True)))
+
+        try:
+            if not until(*self._leaving(error)) and not until(*self._late()):
+                self._abandon()
+        except BaseException:
+            if not until(*self._late()):
+                self._abandon()
+            raise
+        finally:
+            self._close()
+
+
+def decorated(what: Any) -> Decorated:
+    """
+    Give the flow or task *what*.
+
+    Raises:
+        OptionTypeError: It is neither.
+    """
+    if not isinstance(what, Decorated):
+        raise OptionTypeError(
+            f"A runtime runs flows and tasks, not {short(what)}. Decorate the function with @flow or @task, and hand it "
+            f"over without calling it: runtime.submit(my_flow, 1)."
+        )
+    return what
