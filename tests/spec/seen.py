@@ -48,9 +48,14 @@ class Seen:
         return "headrace.state.type" in self.attributes
 
     @property
+    def is_group(self) -> bool:
+        """Whether it is the span of a map or stream that collapsed."""
+        return "headrace.items.count" in self.attributes
+
+    @property
     def is_state(self) -> bool:
         """Whether it is the span of a state that a run spent time in."""
-        return self.scope == "headrace" and not self.is_run and self.name != "run started"
+        return self.scope == "headrace" and not self.is_run and not self.is_group and self.name != "run started"
 
     @property
     def run_id(self) -> str:
@@ -156,7 +161,11 @@ class Tracing:
 
 @contextmanager
 def application(
-    sampler: Sampler | None = None, *, processors: Iterable[SpanProcessor] = (), limits: SpanLimits | None = None
+    sampler: Sampler | None = None,
+    *,
+    processors: Iterable[SpanProcessor] = (),
+    limits: SpanLimits | None = None,
+    map_limit: int = 500,
 ) -> Generator[Tracing]:
     """Be an application that has set up the SDK; nothing of it is left behind."""
     exporter = InMemorySpanExporter()
@@ -168,7 +177,9 @@ def application(
     store = MemoryStore()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "_TRACER_PROVIDER", provider)  # set_tracer_provider works once a process
-        runtime = _runtime.Runtime(attrs.evolve(Settings.read(), database_url="memory:"), store)
+        runtime = _runtime.Runtime(
+            attrs.evolve(Settings.read(), database_url="memory:", trace_map_limit=map_limit), store
+        )
         before = _runtime.replace(runtime)
         try:
             yield Tracing(provider, exporter, store)

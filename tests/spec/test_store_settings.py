@@ -170,6 +170,22 @@ def test_words_are_known_in_any_case_and_empty_ones_are_unset() -> None:
     assert (unset.log_level, unset.sqlite_synchronous, unset.durability) == ("INFO", None, "batched")
 
 
+@pytest.mark.parametrize(("value", "limit"), [("", 500), ("0", 0), ("1", 1), ("0070", 70), ("9" * 18, 10**18 - 1)])
+def test_the_limit_of_maps_in_traces_is_a_whole_number(value: str, limit: int) -> None:
+    assert read(HEADRACE_TRACE_MAP_LIMIT=value).trace_map_limit == limit
+    assert read().trace_map_limit == 500
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", " ", "٣", "1_000", "9" * 5_000])
+def test_a_limit_that_is_no_whole_number_is_refused(value: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        read(HEADRACE_TRACE_MAP_LIMIT=value)
+
+    assert str(caught.value) == (
+        f"HEADRACE_TRACE_MAP_LIMIT is {value!r}; it must be a whole number, 0 or more. Change or unset it."
+    )
+
+
 def test_a_setting_that_is_refused_stops_the_first_flow_before_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
     body = flow(lambda: ran.append(1), name="never")
