@@ -42,7 +42,6 @@ class BottomLine:
         # Reentrant, and never waited for long: a signal's handler may write while its own thread holds this, and wait
         # for what a third one holds that is here. A line in disorder is better than a program that hangs.
         self.lock = threading.RLock()
-        self.standing = False
         self.taps: list[Tap] = []
         self.raw: Callable[[str], int] = stream.write
         self.pid = os.getpid()
@@ -82,7 +81,7 @@ class BottomLine:
         descriptor = self.stream.fileno()
         if not shown or not in_front(descriptor) or not takes_text(descriptor):
             return
-        self.clear()
+        self.raw(CLEAR)
         if last is not None:
             columns, _ = size(descriptor)
             # As many blanks as there are columns end in the next row if something stands in this one, else in this.
@@ -120,7 +119,7 @@ class BottomLine:
             return
         self.raw = self.stream.write
         self.taps.append(Tap(self, self.stream))
-        if sys.stdout is not self.stream and is_terminal(sys.stdout):
+        if sys.stdout is not self.stream and same(sys.stdout, self.stream):
             self.taps.append(Tap(self, sys.stdout))
 
     def untap(self) -> None:
@@ -131,15 +130,12 @@ class BottomLine:
 
     def draw(self) -> None:
         """Put the text below the cursor. The lock is held."""
-        self.standing = True
-        self.raw(CLEAR + BELOW.format(self.text))
+        self.raw(self.after(""))
         self.stream.flush()
 
-    def clear(self) -> None:
-        """Empty the rows below the cursor, with the next flush. The lock is held."""
-        if self.standing:
-            self.raw(CLEAR)
-            self.standing = False
+    def after(self, text: str) -> str:
+        """Give *text* as it is written when the line stands below it, before and afterwards."""
+        return f"{CLEAR}{text}{BELOW.format(self.text)}"
 
 
 class Tap:
@@ -171,45 +167,37 @@ class Tap:
             self.stream.write = self.replaced
 
     def write(self, text: str) -> int:
-        """Write *text* above the line; the line is back below it as soon as *text* ends its own."""
+        """
+        Write *text* above the line.
+
+        All at once, or the line would flicker: under load a thousand lines a second pass here. What ends no line stays
+        in its row, and the line below it stays, too.
+        """
         line = self.line
-        if not self.active or not line.is_open() or not line.lock.acquire(timeout=PATIENCE):
+        ends = isinstance(text, str) and "\n" in text  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not ends or not self.active or not line.is_open() or not line.lock.acquire(timeout=PATIENCE):
             return self.before(text)
         try:
-            return self.write_above(text)
-        finally:
-            line.lock.release()
-
-    def write_above(self, text: str) -> int:
-        """Take the line away, write *text*, and put the line back. The line's lock is held."""
-        line = self.line
-        ours = self.stream is line.stream
-        if ours and line.standing and text.endswith("\n"):
-            # All at once, or the line would flicker: under load a thousand lines a second pass here.
-            self.before(f"{CLEAR}{text}{BELOW.format(line.text)}")
+            if not self.active:
+                return self.before(text)
+            self.before(line.after(text))
             self.stream.flush()
             return len(text)
-        with line.trying():
-            line.clear()
-            if not ours:
-                line.stream.flush()
-        written = self.before(text)
-        if text.endswith("\n"):
-            self.stream.flush()
-            with line.trying():
-                line.draw()
-        return written
+        finally:
+            line.lock.release()
 
 
 def own(stream: Any) -> dict[str, Any]:
     """Give the attributes that the object *stream* has itself."""
-    attributes: dict[str, Any] = vars(stream)
+    attributes: dict[str, Any] = stream.__dict__
     return attributes
 
 
-def is_terminal(stream: Any) -> bool:
-    """Tell whether *stream* is there, open, and a terminal."""
-    return stream is not None and not getattr(stream, "closed", False) and hasattr(stream, "isatty") and stream.isatty()
+def same(one: Any, other: TextIO) -> bool:
+    """Tell whether *one* is a file, open, on the terminal that *other* is on, in the same encoding."""
+    if one is None or getattr(one, "closed", False) or getattr(one, "encoding", None) != other.encoding:
+        return False
+    return hasattr(one, "isatty") and one.isatty() and os.path.sameopenfile(one.fileno(), other.fileno())
 
 
 def size(descriptor: int) -> tuple[int, int]:

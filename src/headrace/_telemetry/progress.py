@@ -38,7 +38,8 @@ class Progress:
         self.signs = signs_for(self.encoding)
         self.now = now
         self.later = later
-        self.groups: dict[Group, None] = {}  # in the order in which they began
+        # In the order in which they began; how many runs each was to have: one that is stopped has fewer in the end.
+        self.groups: dict[Group, int | None] = {}
         self.shown: Group | None = None
         self.ticking = False
         # Reentrant: a signal's handler may begin or end a group amid another.
@@ -51,7 +52,7 @@ class Progress:
         if self.pid != os.getpid():
             return
         with self.guard:
-            self.groups[group] = None
+            self.groups[group] = group.total
             if self.ticking:
                 return
             self.ticking = True
@@ -62,10 +63,10 @@ class Progress:
         if self.pid != os.getpid():
             return
         with self.guard:
+            count = self.count(group)
             self.groups.pop(group, None)
             if group is self.shown:
                 self.shown = None
-                count = self.count(group)
                 self.bottom.hide(lambda columns: summary(count, columns, self.signs))
 
     def tick(self) -> None:
@@ -94,7 +95,9 @@ class Progress:
     def count(self, group: Group) -> Count:
         """Give how far *group* is now."""
         name = group.spec.name.encode(self.encoding, "backslashreplace").decode(self.encoding)
-        return Count(name, group.total, group.done, group.failed, max(self.now() - group.started, 0) / 1e9)
+        total = self.groups.get(group)
+        seconds = max(self.now() - group.started, 0) / 1e9
+        return Count(name, group.total if total is None else total, group.done, group.failed, seconds)
 
     def close(self) -> None:
         """Take the line away, for good. At exit; harmless twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import termios
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
 import pytest
@@ -200,6 +201,26 @@ def test_while_stderr_is_replaced_no_line_stands_there(
 
             assert not shown(bottom, "2 of 3")
         assert tty.lines == []
+
+
+def test_where_stdout_is_no_terminal_prints_go_their_own_way() -> None:
+    with standing() as (tty, bottom), redirect_stdout(io.StringIO()) as kept:
+        shown(bottom, "1 of 3")
+        print("kept")
+
+        assert kept.getvalue() == "kept\n"
+        assert tty.lines == ["", "1 of 3"]
+
+
+def test_a_print_takes_the_line_away_only_with_the_end_of_its_row() -> None:
+    with standing() as (tty, bottom):
+        shown(bottom, "1 of 3")
+        tty.read()
+        before = len(tty.written)
+        print("many", "words")
+        tty.read()
+
+        assert tty.written[before:].startswith("many words\x1b[J\r\n")
 
 
 def test_streams_are_as_they_were_when_the_line_is_gone() -> None:

@@ -113,7 +113,7 @@ def test_a_group_that_ends_early_says_how_far_it_came() -> None:
     with staged() as stage:
         group = stage.group()
         stage.pass_(4.0)
-        group.done, group.failed = 30, 1
+        group.done, group.failed, group.total = 30, 1, 30
         stage.progress.end(group)
 
         assert stage.tty.lines == ["fetch  30 of 100 done in 4.0 s · 1 failed · 7.5/s"]
