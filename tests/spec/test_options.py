@@ -8,6 +8,7 @@ import pytest
 
 from headrace import flow, task
 from headrace.errors import OptionError, OptionTypeError
+from headrace.task_runners import ConcurrentTaskRunner, ThreadPoolTaskRunner
 from tests.spec.forms import Form, Record, call
 
 
@@ -38,6 +39,8 @@ FLOW: dict[str, Any] = {
     "validate_parameters": False,
     "durability": "off",
     "durable": None,
+    "task_runner": ConcurrentTaskRunner(limit=4),
+    "on_child_failure": "cancel",
     "on_cancellation": [body],
     "on_crashed": [body],
 }
@@ -80,12 +83,40 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(decorate: Any, optio
         ({"validate_parameters": "no"}, "validate_parameters of flow 'body' must be True or False"),
         ({"version": 3}, "version of flow 'body' must be a string, not 3"),
         ({"description": 3}, "description of flow 'body' must be a string, not 3"),
+        ({"task_runner": 4}, "task_runner of flow 'body' must be a task runner, as in headrace.task_runners, not 4"),
+        ({"on_child_failure": "stop"}, "on_child_failure of flow 'body' is 'stop'; it must be 'wait' or 'cancel'"),
     ],
 )
 def test_what_contradicts_or_cannot_be_is_refused(options: dict[str, Any], sentence: str) -> None:
     decorate: Any = flow
     with pytest.raises((OptionError, OptionTypeError), match=sentence):
         decorate(**options)(body)
+
+
+def test_a_task_runner_may_be_given_as_its_class() -> None:
+    runner: Any = ConcurrentTaskRunner
+    assert isinstance(flow(task_runner=runner)(body).spec.options["task_runner"], ConcurrentTaskRunner)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: ConcurrentTaskRunner(limit=0), "limit of a task runner is 0; it must be 1 or more, or None"),
+        (lambda: ThreadPoolTaskRunner(max_workers=-1), "max_workers of a task runner is -1; it must be 1 or more"),
+        (lambda: ThreadPoolTaskRunner(True), "max_workers of a task runner must be a whole number or None, not True"),
+    ],
+)
+def test_a_task_runner_refuses_a_number_of_places_that_cannot_be(make: Any, sentence: str) -> None:
+    with pytest.raises((OptionError, OptionTypeError), match=sentence):
+        make()
+
+
+def test_a_task_runner_says_how_many_calls_it_runs_at_once() -> None:
+    assert [repr(runner) for runner in (ConcurrentTaskRunner(limit=4), ThreadPoolTaskRunner(2))] == [
+        "ConcurrentTaskRunner(limit=4)",
+        "ThreadPoolTaskRunner(max_workers=2)",
+    ]
+    assert (ThreadPoolTaskRunner(2).max_workers, ThreadPoolTaskRunner().max_workers) == (2, None)
 
 
 @pytest.mark.parametrize("given", [{"durable": True, "durability": "strict"}, {"durable": False, "durability": "off"}])

@@ -74,12 +74,10 @@ def test_an_attribute_of_a_later_time_says_what_to_do_today(one: Any, name: str)
     assert not hasattr(one, name)
 
 
-def test_submit_names_what_runs_tasks_side_by_side() -> None:
+def test_a_call_of_a_method_of_a_later_time_says_what_to_do_today() -> None:
     anything: Any = step
-    with pytest.raises(
-        AttributeError, match=r"Tasks have no submit yet\. In async code, .* asyncio\.TaskGroup; in sync"
-    ):
-        anything.submit(1)
+    with pytest.raises(AttributeError, match=r"^Tasks have no delay yet\. There are no workers\. Call the task in a"):
+        anything.delay(1)
 
 
 def test_a_bound_method_says_the_same() -> None:
@@ -88,8 +86,8 @@ def test_a_bound_method_says_the_same() -> None:
         def get(self) -> None: ...
 
     bound: Any = Client().get
-    with pytest.raises(AttributeError, match="Tasks have no map yet"):
-        _ = bound.map
+    with pytest.raises(AttributeError, match="Tasks have no serve yet"):
+        _ = bound.serve
 
 
 @pytest.mark.parametrize("name", ["colour", "__wrapped_by__", "__deepcopy__", "_is_coroutine_mark"])
@@ -114,7 +112,7 @@ def test_pickle_copy_and_inspect_see_what_they_saw() -> None:
     assert str(inspect.signature(step)) == "(x: 'int') -> 'int'"
     assert inspect.getdoc(step) == "Give x."
     assert not inspect.iscoroutinefunction(step)
-    assert "submit" not in {name for name, _ in inspect.getmembers(step)}
+    assert "delay" not in {name for name, _ in inspect.getmembers(step)}
 
 
 # -- names of the package -----------------------------------------------------------------------------------
