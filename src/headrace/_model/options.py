@@ -114,7 +114,7 @@ def function(owner: str, option: str, value: Any) -> Any:
 def hooks(owner: str, option: str, value: Any) -> list[Hook]:
     """Take an iterable of callables, as a list of its own."""
     if callable(value) or isinstance(value, str | bytes) or not isinstance(value, ITERABLES):
-        raise wrong_type(owner, option, f"a list of callables, as in {option}=[notify],", value)
+        raise wrong_type(owner, option, f"a list of callables, as in {option}=[notify]", value)
     listed: list[Any] = list(value)
     for hook in listed:
         if not callable(hook):
@@ -141,7 +141,7 @@ def runner(owner: str, option: str, value: Any) -> Any:
     """Take a task runner, or a class of them, which is made one."""
     made = value() if isinstance(value, type) else value
     if not callable(getattr(made, "open", None)):
-        raise wrong_type(owner, option, "a task runner, as in headrace.task_runners,", value)
+        raise wrong_type(owner, option, "a task runner, as in headrace.task_runners", value)
     return made
 
 
