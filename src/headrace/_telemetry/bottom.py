@@ -32,12 +32,14 @@ class BottomLine:
 
     Attributes:
         text: What stands there; "" for none.
+        columns: How many it may take.
         problem: Why nothing is shown any more: the stream failed. There is no other place to say so.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.text = ""
+        self.columns = 0
         self.problem: Exception | None = None
         # Reentrant, and never waited for long: a signal's handler may write while its own thread holds this, and wait
         # for what a third one holds that is here. A line in disorder is better than a program that hangs.
@@ -50,20 +52,25 @@ class BottomLine:
         """
         Have stand there what *words* says; tell whether it does.
 
-        Leaves all as it is while the terminal takes no text (Ctrl-S) or someone else writes there just now.
+        Waits for nobody. While someone else writes, or the terminal takes no text (Ctrl-S, a slow one), it is not
+        drawn: it comes with the next line that is written above it.
         """
         with self.held(patience=0) as held:
             if held:
                 descriptor = self.stream.fileno()
                 columns, rows = size(descriptor)
+                # In the last column, a terminal may or may not go on to the next row.
+                self.columns = columns - 1
                 # Another stderr: what is written is for elsewhere, or someone else draws on this terminal.
                 if sys.stderr is not self.stream or rows < 2 or not in_front(descriptor):
                     self.take_away()
-                elif takes_text(descriptor):
+                else:
                     self.tap()
-                    # In the last column, a terminal may or may not go on to the next row.
-                    self.text = words(columns - 1)
-                    self.draw()
+                    self.text = words(self.columns)
+                    if takes_text(descriptor):
+                        self.draw()
+            elif self.text and self.is_open():
+                self.text = words(self.columns)
         return bool(self.text)
 
     def hide(self, last: Words | None = None) -> None:
@@ -75,11 +82,11 @@ class BottomLine:
                 self.take_away(last)
 
     def take_away(self, last: Words | None = None) -> None:
-        """Clear the row, and let others write directly again. The lock is held."""
+        """Clear the row, waiting until the terminal takes that, and let others write directly again. The lock is held."""
         shown, self.text = self.text, ""
         self.untap()
         descriptor = self.stream.fileno()
-        if not shown or not in_front(descriptor) or not takes_text(descriptor):
+        if not shown or not in_front(descriptor):
             return
         self.raw(CLEAR)
         if last is not None:

@@ -246,25 +246,43 @@ def test_a_stream_that_somebody_wrapped_meanwhile_stays_so_and_works() -> None:
         assert tty.lines == ["WRAPPED", "HIDDEN", "AGAIN", "", "2 OF 3"]
 
 
-def test_where_the_terminal_takes_no_text_nobody_waits_for_the_line() -> None:
+def test_where_the_terminal_takes_no_text_nobody_waits_and_the_next_print_brings_the_line() -> None:
     with standing() as (tty, bottom):
         shown(bottom, "1 of 3")
         termios.tcflow(tty.theirs, termios.TCOOFF)
         shown(bottom, "2 of 3")
         termios.tcflow(tty.theirs, termios.TCOON)
-
         assert tty.lines == ["", "1 of 3"]
 
+        print("flows again")
+        assert tty.lines == ["flows again", "", "2 of 3"]
 
-def test_while_another_thread_writes_the_line_waits_for_its_next_turn() -> None:
+
+def test_a_line_that_is_hidden_while_the_terminal_takes_no_text_is_gone_once_it_does() -> None:
+    with standing() as (tty, bottom):
+        shown(bottom, "1 of 3")
+        termios.tcflow(tty.theirs, termios.TCOOFF)
+        hider = threading.Thread(target=bottom.hide, args=(lambda columns: "3 done",))
+        hider.start()
+        while bottom.text:
+            pass
+        termios.tcflow(tty.theirs, termios.TCOON)
+        hider.join()
+
+        assert tty.lines == ["3 done"]
+
+
+def test_while_another_thread_writes_nobody_waits_and_the_next_print_brings_the_line() -> None:
     with standing() as (tty, bottom):
         shown(bottom, "1 of 3")
         with bottom.lock:
             drawer = threading.Thread(target=shown, args=(bottom, "2 of 3"))
             drawer.start()
             drawer.join()
-
         assert tty.lines == ["", "1 of 3"]
+
+        print("free again")
+        assert tty.lines == ["free again", "", "2 of 3"]
 
 
 def test_a_writer_does_not_wait_for_ever_for_one_who_draws(monkeypatch: pytest.MonkeyPatch) -> None:
