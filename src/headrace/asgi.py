@@ -34,9 +34,9 @@ class CancelOnDisconnect:
     """
     ASGI middleware that cancels the handling of a request when its client disconnects before it has the response.
 
-    With FastAPI or Starlette: `app.add_middleware(CancelOnDisconnect)`. The code that handles the request gets one
-    `asyncio.CancelledError` where it awaits, and so do the flows and tasks awaited there; they are recorded as
-    Cancelled. Their cleanup may await. A handler that does not end on it is not asked again.
+    With FastAPI or Starlette: `app.add_middleware(CancelOnDisconnect)`, before other middlewares are added. What
+    handles the request gets one `asyncio.CancelledError` where it awaits, and so do the flows and tasks awaited there;
+    they are recorded as Cancelled. Their cleanup may await. A handler that does not end on it is not asked again.
 
     Not cancelled is what comes after the last message of the response, such as background tasks; what was started on
     the loop and is not awaited; and what runs in a worker thread, until the thread is done: it could not be stopped,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import fastapi
 import httpx2
@@ -64,6 +64,12 @@ def loop(request: pytest.FixtureRequest) -> str:
 def ask(url: str, **options: Any) -> httpx2.Response:
     """Ask as any client would, and see that the answer is a good one."""
     return httpx2.get(url, timeout=WITHIN, verify=False, trust_env=False, **options).raise_for_status()
+
+
+def states(record: Record) -> list[str]:
+    """Give the names of the states of the flow runs, then of the task runs, as far as they are recorded by now."""
+    flows, tasks = record.flow_runs(), record.task_runs()
+    return [run.state.name for run in flows] + [run.state.name for run in tasks]
 
 
 # -- loop, threads and records ----------------------------------------------------------------------------------
@@ -125,14 +131,54 @@ def test_a_sync_flow_in_a_sync_handler_runs_in_the_handlers_thread(record: Recor
     assert record.task_run().state.is_completed()
 
 
+@flow
+def rows(count: int) -> list[int]:
+    return list(range(count))
+
+
+@flow
+async def async_rows(count: int) -> list[int]:
+    return list(range(count))
+
+
+async def total(found: Annotated[list[int], fastapi.Depends(rows)]) -> int:
+    return sum(found)
+
+
+async def async_total(found: Annotated[list[int], fastapi.Depends(async_rows)]) -> int:
+    return sum(found)
+
+
+@pytest.mark.parametrize(("handler", "dependent"), [(rows, total), (async_rows, async_total)], ids=["sync", "async"])
+def test_a_flow_may_stand_for_a_handler_and_for_a_dependency_of_fastapi(
+    record: Record, handler: Callable[..., Any], dependent: Callable[..., Any]
+) -> None:
+    app = fastapi.FastAPI()
+    app.add_api_route("/rows", handler)
+    app.add_api_route("/total", dependent)
+    with served(app) as url:
+        assert ask(f"{url}/rows?count=3").json() == [0, 1, 2]
+        assert ask(f"{url}/total?count=4").json() == 6
+
+    assert states(record) == ["Completed"] * 2
+
+
 # -- traces and contexts ----------------------------------------------------------------------------------------
 
 
 class Traced:
-    """A middleware that opens the request's span, as instrumentation of a server does."""
+    """A middleware that opens the request's span, as instrumentation of a server does. FastAPI does so itself."""
 
     def __init__(self, app: ASGIApp, tracer: api.Tracer) -> None:
         self.app, self.tracer = app, tracer
+
+    @classmethod
+    def around(cls, app: Application, tracer: api.Tracer) -> Application:
+        """Have the requests of *app* traced, and cancelled, too: that must not part a flow from its request."""
+        app.add_middleware(CancelOnDisconnect)
+        if not isinstance(app, fastapi.FastAPI):
+            app.add_middleware(cls, tracer=tracer)
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -170,14 +216,11 @@ def test_a_flow_joins_the_trace_of_its_request(app: Tracing, framework: Framewor
         note()
         return PlainTextResponse(work())
 
-    served_app = framework(handler if form == "sync" else async_handler)
-    served_app.add_middleware(CancelOnDisconnect)
-    served_app.add_middleware(Traced, tracer=app.tracer)
-    with served(served_app) as url:
+    with served(Traced.around(framework(handler if form == "sync" else async_handler), app.tracer)) as url:
         ask(f"{url}/x", headers={"traceparent": f"00-{0xABC:032x}-{0xDEF:016x}-01"})
 
     spans = app.spans().whole(outside=f"{0xDEF:016x}")
-    assert [spans.one("work").parent] == above  # FastAPI opens spans of its own around handlers
+    assert [spans.one("work").parent] == above  # FastAPI opens another span around the handler
     assert spans.parent_name(spans.one("fetch")) == "work"
     assert {span.trace for span in spans.all} == {f"{0xABC:032x}"}
     assert app.record.flow_run().trace_id == f"{0xABC:032x}"
@@ -203,11 +246,8 @@ async def test_requests_at_the_same_time_keep_their_contexts_apart(app: Tracing,
         with tags(name):
             return PlainTextResponse(await work(name))
 
-    served_app = framework(handler)
-    served_app.add_middleware(CancelOnDisconnect)
-    served_app.add_middleware(Traced, tracer=app.tracer)
     traces = {"a": f"{0xA:032x}", "b": f"{0xB:032x}"}
-    with served(served_app) as url:
+    with served(Traced.around(framework(handler), app.tracer)) as url:
         async with client(url) as asking:
             parents = {name: {"traceparent": f"00-{trace}-{0xDEF:016x}-01"} for name, trace in traces.items()}
             asked = [asking.get(f"/{name}", headers=headers) for name, headers in parents.items()]
@@ -284,12 +324,6 @@ async def leave(url: str, begun: threading.Event, method: str = "GET", **options
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-
-
-def states(record: Record) -> list[str]:
-    """Give the names of the states of the flow runs, then of the task runs, as far as they are recorded by now."""
-    flows, tasks = record.flow_runs(), record.task_runs()
-    return [run.state.name for run in flows] + [run.state.name for run in tasks]
 
 
 async def recorded(record: Record, expected: list[str]) -> None:
@@ -377,6 +411,7 @@ async def test_other_middlewares_may_stand_on_either_side(
         await recorded(record, ["Cancelled"] * 2)
 
     assert statuses == ([499] if place == "outside" else [])
+    assert trouble.cleaned.is_set() or place == "inside"  # there a cancel scope cancels the cleanup again
     assert errors() == []
 
 
