@@ -132,9 +132,16 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What the screen shows now."""
-        self.read()
+        """What the screen shows now, or showed in the end."""
+        if self.ours >= 0:
+            self.read()
         return self.screen.lines
+
+    def wait_for_the_end(self) -> None:
+        """Wait until nobody holds the writers' end any more."""
+        deadline = time.monotonic() + WITHIN
+        while self.read(0.1):
+            assert time.monotonic() < deadline, self.screen.lines
 
     def wait_for(self, what: Callable[[list[str]], bool]) -> list[str]:
         """Wait until the lines on the screen are as *what* wants them; give them."""
@@ -154,4 +161,5 @@ def terminal(columns: int = 80, rows: int = 24) -> Generator[Terminal]:
         yield made
     finally:
         os.close(ours)
+        made.ours = -1
         made.leave()

@@ -82,7 +82,7 @@ class BottomLine:
                 self.take_away(last)
 
     def take_away(self, last: Words | None = None) -> None:
-        """Clear the row, waiting until the terminal takes that, and let others write directly again. The lock is held."""
+        """Clear the row, once the terminal takes that, and let others write directly again. The lock is held."""
         shown, self.text = self.text, ""
         self.untap()
         descriptor = self.stream.fileno()

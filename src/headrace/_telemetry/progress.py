@@ -49,7 +49,7 @@ class Progress:
 
     def begin(self, group: Group) -> None:
         """Look at *group* from now on; from any thread. Nothing in a forked child: the terminal is its parent's."""
-        if self.pid != os.getpid():
+        if group.total == 0 or self.pid != os.getpid():
             return
         with self.guard:
             self.groups[group] = group.total

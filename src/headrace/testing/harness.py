@@ -113,7 +113,8 @@ def harnessed(counting: bool) -> Generator[Harness, None, None]:
     with contextlib.ExitStack() as undo:
         home = Path(tempfile.mkdtemp(prefix="headrace-test-"))
         undo.callback(shutil.rmtree, home, ignore_errors=True)
-        settings = attrs.evolve(Settings.read(), home=str(home), database_url="memory:")
+        # Progress is for people who wait: in a test, the line would stand amid the runner's own, on its clock.
+        settings = attrs.evolve(Settings.read(), home=str(home), database_url="memory:", progress=False)
         undo.callback(restore_level, logging.getLogger("headrace").level)
         store = MemoryStore()
         runtime = Runtime(settings, store, counter()) if counting else Runtime(settings, store)

@@ -153,6 +153,13 @@ def test_many_short_groups_in_a_row_are_looked_at_now_and_then_only() -> None:
         assert stage.asked <= 2
 
 
+def test_a_map_of_nothing_is_not_waited_for() -> None:
+    with staged() as stage:
+        stage.group(total=0)
+
+        assert stage.asked == 0
+
+
 def test_when_nothing_is_in_progress_nobody_is_called_back() -> None:
     with staged() as stage:
         group = stage.group()
