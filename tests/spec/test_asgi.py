@@ -355,6 +355,42 @@ async def test_a_flow_is_cancelled_when_its_client_disconnects(
     assert errors() == []
 
 
+async def test_what_a_flow_submitted_is_cancelled_with_it_when_its_client_disconnects(
+    record: Record, framework: Framework, loop: str, errors: Callable[[], list[str]]
+) -> None:
+    begun, at_work, cleaned = threading.Event(), list[int](), list[int]()
+
+    @task
+    async def wait(number: int) -> None:
+        at_work.append(number)
+        if len(at_work) == 3:
+            begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(number)
+
+    @flow
+    async def work() -> None:
+        first = wait.submit(0)
+        await wait.map([1, 2])
+        await first
+
+    async def handler(request: Request) -> Response:
+        await work()
+        return PlainTextResponse("never")
+
+    app = framework(handler)
+    app.add_middleware(CancelOnDisconnect)
+    with served(app, loop) as url:
+        await leave(f"{url}/x", begun)
+        await recorded(record, ["Cancelled"] * 4)
+
+    assert sorted(cleaned) == [0, 1, 2]
+    assert errors() == []
+
+
 async def test_a_handler_that_reads_no_body_hears_of_the_disconnect_too(
     record: Record, framework: Framework, trouble: Trouble, errors: Callable[[], list[str]]
 ) -> None:

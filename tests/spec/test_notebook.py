@@ -146,6 +146,53 @@ called(2)
     assert states(notebook.home, "called") == ["Completed"]
 
 
+def test_a_sync_flow_waits_in_the_cell_for_what_it_submitted_to_threads_and_to_a_loop(notebook: Notebook) -> None:
+    cell = notebook.run("""
+@flow
+def submits(n):
+    futures = [double.submit(x) for x in range(n)] + [triple.submit(x) for x in range(n)]
+    return [future.result(timeout=30) for future in futures], sum(double.map(range(n)).result())
+
+submits(3)
+""")
+
+    assert cell == Cell("([0, 2, 4, 0, 3, 6], 6)", None, "")
+    assert states(notebook.home, "submits") == ["Completed"]
+
+
+def test_an_async_flow_in_a_cell_submits_to_the_notebooks_loop_and_awaits(notebook: Notebook) -> None:
+    cell = notebook.run("""
+@task
+async def where():
+    return asyncio.get_running_loop() is loop
+
+@flow
+async def maps(n):
+    return await triple.map(range(n)), await double.map(range(n)), await where.submit()
+
+loop = asyncio.get_running_loop()
+await maps(3)
+""")
+
+    assert cell == Cell("([0, 3, 6], [0, 2, 4], True)", None, "")
+    assert states(notebook.home, "maps") == ["Completed"]
+
+
+def test_blocking_in_an_async_flow_is_refused_and_not_a_deadlock(notebook: Notebook) -> None:
+    cell = notebook.run("""
+@flow
+async def blocks():
+    return triple.submit(1).result()
+
+await blocks()
+""")
+
+    assert cell.error is not None
+    assert cell.error.startswith("RunningLoopError: ")
+    assert "await" in cell.error
+    assert states(notebook.home, "blocks") == ["Failed"]
+
+
 def test_an_error_in_a_flow_is_shown_as_the_users_own(notebook: Notebook) -> None:
     cell = notebook.run("""
 @flow
