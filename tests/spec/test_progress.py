@@ -62,11 +62,9 @@ QUIET = "CRITICAL"
 
 
 @contextmanager
-def on_a_terminal(
-    source: str, home: Path, columns: int = 100, **more: str
-) -> Generator[tuple[Terminal, subprocess.Popen[str]]]:
+def on_a_terminal(source: str, home: Path, **more: str) -> Generator[tuple[Terminal, subprocess.Popen[str]]]:
     """Run *source* with a terminal as its stdout and stderr; wait for its end."""
-    with terminal(columns, 30) as tty:
+    with terminal(100, 30) as tty:
         given = environment(home, **{"TERM": "xterm", "NO_COLOR": "1", "HEADRACE_LOG_LEVEL": QUIET, **more})
         process = subprocess.Popen(
             [sys.executable, "-c", source],
@@ -143,6 +141,35 @@ def test_what_another_process_writes_is_whole(tmp_path: Path) -> None:
         tell(process, "end")
 
     assert shows(tty.lines, "a child", "back", SUMMARY, "50 False"), tty.lines
+
+
+def test_a_stream_shows_how_many_are_done_and_leaves_one_line(tmp_path: Path) -> None:
+    source = """
+import asyncio, sys
+from headrace import flow, task
+
+@task
+async def fetch(page):
+    return page
+
+async def pages():
+    for page in range(40):
+        yield page
+    await asyncio.to_thread(sys.stdin.readline)
+    yield 40
+
+@flow
+async def harvest():
+    async with fetch.stream(pages(), limit=8) as results:
+        return [page async for page in results]
+
+asyncio.run(harvest())
+"""
+    with on_a_terminal(source, tmp_path) as (tty, process):
+        tty.wait_for(lambda lines: shows(lines, "", r"fetch  40 done · [\d,.]+/(s|min)"))
+        tell(process, "end")
+
+    assert shows(tty.lines, r"fetch  41 done in \d+\.\d s · [\d.]+/s"), tty.lines
 
 
 def test_ctrl_c_leaves_no_half_line(tmp_path: Path) -> None:

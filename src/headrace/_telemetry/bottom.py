@@ -173,7 +173,7 @@ class Tap:
         else:
             self.stream.write = self.replaced
 
-    def write(self, text: str) -> int:
+    def write(self, text: Any) -> int:
         """
         Write *text* above the line.
 
@@ -181,11 +181,11 @@ class Tap:
         in its row, and the line below it stays, too.
         """
         line = self.line
-        ends = isinstance(text, str) and "\n" in text  # pyright: ignore[reportUnnecessaryIsInstance]
+        ends = isinstance(text, str) and "\n" in text
         if not ends or not self.active or not line.is_open() or not line.lock.acquire(timeout=PATIENCE):
             return self.before(text)
         try:
-            if not self.active:
+            if not line.text:
                 return self.before(text)
             self.before(line.after(text))
             self.stream.flush()

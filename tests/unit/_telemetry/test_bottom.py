@@ -167,20 +167,18 @@ def test_at_the_bottom_of_the_screen_all_moves_up() -> None:
 
 def test_no_line_is_as_wide_as_the_terminal() -> None:
     with standing() as (_, bottom):
-        asked: list[int] = []
-        bottom.show(lambda columns: str(asked.append(columns)))
+        shown(bottom, "-" * 100)
 
-        assert asked == [39]
+        assert len(bottom.text) == 39
 
 
 def test_the_width_is_that_of_the_moment() -> None:
     with standing() as (tty, bottom):
-        asked: list[int] = []
-        bottom.show(lambda columns: str(asked.append(columns)))
+        shown(bottom, "-" * 100)
         termios.tcsetwinsize(tty.theirs, (6, 20))
-        bottom.show(lambda columns: str(asked.append(columns)))
+        shown(bottom, "-" * 100)
 
-        assert asked == [39, 19]
+        assert len(bottom.text) == 19
 
 
 def test_a_terminal_of_one_row_has_no_line() -> None:
@@ -262,7 +260,7 @@ def test_a_line_that_is_hidden_while_the_terminal_takes_no_text_is_gone_once_it_
     with standing() as (tty, bottom):
         shown(bottom, "1 of 3")
         termios.tcflow(tty.theirs, termios.TCOOFF)
-        hider = threading.Thread(target=bottom.hide, args=(lambda columns: "3 done",))
+        hider = threading.Thread(target=lambda: bottom.hide(lambda columns: "3 done"))
         hider.start()
         while bottom.text:
             pass

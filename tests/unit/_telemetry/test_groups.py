@@ -49,7 +49,7 @@ class Desk:
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.maker = SpanMaker(self.provider, lambda: 5, map_limit=limit)
-        self.journal = Journal(draw=lambda: PREFIX, level="batched")
+        self.journal = Journal(draw=lambda: PREFIX, level="batched", now=lambda: 0)
         self.run = FlowRunning(work.spec, Scope(self.journal, PREFIX, "batched", flow=True), None, 0, NOTHING)
         self.run.scope.trace = self.maker.open(self.run)
         self.enter(self.run)

@@ -35,7 +35,7 @@ class Desk:
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.maker = SpanMaker(provider, lambda: 5)
-        self.journal = Journal(draw=lambda: PREFIX, level="batched")
+        self.journal = Journal(draw=lambda: PREFIX, level="batched", now=lambda: 0)
 
     def flow(self) -> FlowRunning:
         """Begin a flow run; its span is current and gone again."""
