@@ -51,7 +51,7 @@ class Runtime:
     def __init__(self, settings: Settings, store: Store | None = None, draw: Callable[[], str] = draw_prefix) -> None:
         self.settings = settings
         logs.set_up(settings.log_level, wall.read)
-        self.journal = Journal(draw=draw, level=settings.durability)
+        self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
         self.furnish(store or open_store(settings))
         self.progress = self.journal.progress = open_progress(self)
 
@@ -301,7 +301,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
-def crew_of(run: Run | None) -> Crew | None:
+def crew_of(run: Run | None) -> Any:
     """Give the crew of the flow run that *run* belongs to; outside of flows that of the runtime around, if any."""
     if run is None:
         around = opening()
@@ -309,13 +309,12 @@ def crew_of(run: Run | None) -> Crew | None:
     above: Run | None = run
     while above is not None and not isinstance(above, FlowRunning):
         if above.parent is None and above.call is not None:
-            submitted: Crew = above.call.crew
-            return submitted
+            return above.call.crew
         above = above.parent
     return None if above is None else above.crew or made_crew(above)
 
 
-def made_crew(run: FlowRunning) -> Crew:
+def made_crew(run: FlowRunning) -> Any:
     """
     Make the crew of *run*, at the first that is submitted in it.
 

@@ -237,7 +237,7 @@ def part(task: str, name: str, value: Any, iterators: dict[int, str]) -> tuple[b
     if (
         not isinstance(value, ITERABLES)
         or isinstance(value, WHOLE)
-        or (fields(type(value)) and not isinstance(value, Sized))
+        or (fields(value.__class__) and not isinstance(value, Sized))
     ):
         return False, value
     return True, items_of(task, name, value, iterators)

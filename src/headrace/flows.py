@@ -83,8 +83,9 @@ class Flow(Decorated, Generic[P, R_co]):
             bare(error)
             raise
 
+    # No parameter may be named return_state, so the forms with it overlap with none of the others.
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]
         self: Flow[Q, Coroutine[Any, Any, T]],
         /,
         *args: Any,
@@ -93,7 +94,7 @@ class Flow(Decorated, Generic[P, R_co]):
         **kwargs: Any,
     ) -> State[T]: ...
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]
         self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> State[R_co]: ...
     @overload

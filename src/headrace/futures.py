@@ -97,6 +97,7 @@ class Future(Promise, Generic[T_co]):
         return self.opened or blocked([self], timeout)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
+        self.looked = True
         try:
             if not self.opened:
                 yield from _runtime.host_for(True).until([self]).__await__()

@@ -79,7 +79,7 @@ class Rows:
             return iter(value.promises())
         if isinstance(value, ASYNC):
             found: Any = aiter(value)
-        elif isinstance(value, (quote, *WHOLE)) or not isinstance(value, ITERABLES) or fields(type(value)):
+        elif isinstance(value, (quote, *WHOLE)) or not isinstance(value, ITERABLES) or fields(value.__class__):
             return None
         else:
             if inspect.isgenerator(value) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:

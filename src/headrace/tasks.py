@@ -82,8 +82,9 @@ class Task(Decorated, Generic[P, R_co]):
             bare(error)
             raise
 
+    # No parameter may be named return_state, so the forms with it overlap with none of the others.
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]
         self: Task[Q, Coroutine[Any, Any, T]],
         /,
         *args: Any,
@@ -92,7 +93,7 @@ class Task(Decorated, Generic[P, R_co]):
         **kwargs: Any,
     ) -> State[T]: ...
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]
         self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
     ) -> State[R_co]: ...
     @overload

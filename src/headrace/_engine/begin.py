@@ -78,6 +78,7 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
     run.group = None if call is None else call.group
     furnish(run, settles=parent is None or parent.inherited or level == "strict")
+    run.home = host.home(run)
     journal.live[run.id] = run
     return run
 

@@ -22,6 +22,8 @@ class Call:
     """
     One submitted call.
 
+    A plain class with class defaults, as Run is: most of it is never set.
+
     Attributes:
         life: What runs it; compiled for *host*, which belongs to the lane it goes to.
         parent: The run in which it was submitted.
@@ -37,26 +39,16 @@ class Call:
         awaits: What it waits for now.
     """
 
-    __slots__ = (
-        "args",
-        "asides",
-        "awaits",
-        "context",
-        "crew",
-        "group",
-        "home",
-        "host",
-        "kwargs",
-        "life",
-        "parent",
-        "places",
-        "promise",
-        "run",
-        "spec",
-        "stopping",
-        "submitted",
-        "wait_for",
-    )
+    wait_for: Any = None
+    crew: Any = None
+    submitted = 0
+    group: Group | None = None
+    run: Run | None = None
+    home: Home | None = None
+    places: Places | None = None
+    asides = 0
+    stopping: str | None = None
+    awaits: tuple[Any, ...] = ()
 
     def __init__(
         self,
@@ -77,17 +69,9 @@ class Call:
         self.context = context
         self.args = args
         self.kwargs = kwargs
-        self.wait_for = wait_for
+        if wait_for is not None:
+            self.wait_for = wait_for
         promise.call = self
-        self.crew: Any = None
-        self.submitted = 0
-        self.group: Group | None = None
-        self.run: Run | None = None
-        self.home: Home | None = None
-        self.places: Places | None = None
-        self.asides = 0
-        self.stopping: str | None = None
-        self.awaits: tuple[Any, ...] = ()
 
     def begin(self) -> Coroutine[Any, Any, Any]:
         """Give the life of its run, to be run in its context."""
@@ -105,7 +89,8 @@ def current_call() -> Call | None:
     run = current_run.get()
     while run is not None:
         if run.call is not None:
-            return run.call
+            call: Call = run.call
+            return call
         run = run.parent
     return None
 

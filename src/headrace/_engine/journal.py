@@ -25,6 +25,7 @@ class Journal:
     Attributes:
         draw: Gives the first four groups of a new root's id.
         level: The durability of roots that do not say.
+        now: Gives nanoseconds since 1970.
         observer: Who makes spans; None while nobody listens.
         owner: Host and process, recorded with each flow run.
         progress: Who shows how far maps and streams are; None where nobody looks.
@@ -32,9 +33,10 @@ class Journal:
         live: The flow runs in progress in this process, by id.
     """
 
-    def __init__(self, *, draw: Callable[[], str], level: str) -> None:
+    def __init__(self, *, draw: Callable[[], str], level: str, now: Callable[[], int]) -> None:
         self.draw = draw
         self.level = level
+        self.now = now
         self.observer: Observer | None = None
         self.owner = ""
         self.patience = 10.0

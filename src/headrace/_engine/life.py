@@ -22,7 +22,7 @@ from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.scopes import flow_calling, settled
 from headrace._engine.spec import Spec
 from headrace._engine.steps import calling, compose
-from headrace._engine.upstream import unfinished
+from headrace._engine.upstream import FLAT, unfinished
 from headrace._model import outcomes
 from headrace._model.annotations import watch
 from headrace._model.events import COMPLETED, PENDING, RUNNING
@@ -85,7 +85,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if run.settles:
                 await ready(run, host)
             value = await body(run, args, kwargs)
-            if may_strain and watch.promises:
+            if may_strain and watch.promises and value.__class__ not in FLAT:
                 value = await settled(run, host, value)
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
             if state is not None or return_state or run.settles or on_completion:
@@ -109,7 +109,9 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             bare(error)
             raise
         except BaseException as stop:
-            await interrupt(run, host, stop)
+            asked = await interrupt(run, host, stop)
+            if asked is not None:
+                raise asked from None
             raise
         finally:
             leave(run, host, before, around)
@@ -144,7 +146,8 @@ def enlist(run: Run, call: Call, host: Host) -> None:
     """Join *run* and the submitted *call* that it is; tell since when it has waited, if that was a while."""
     call.run = run
     run.call = call
-    run.home = call.home
+    if run.home is None:
+        run.home = call.home
     group = call.group
     if group is not None:
         group.begun += 1
@@ -243,26 +246,32 @@ def end_stranded(run: Run, host: Host, error: RecursionError) -> None:
         passed = passed.__context__
 
 
-async def interrupt(run: Run, host: Host, stop: BaseException) -> None:
+async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | None:
     """
     End *run* because of *stop*, which is no Exception: never a failure, never retried, never swallowed.
 
-    Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation.
+    Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation. Of a flow
+    run that was asked to stop while its body was not at work, gives what its caller gets instead.
     """
     if run.ended:
-        return
+        return None
+    asked = host.really(run, stop) if type(run) is FlowRunning else stop
+    if isinstance(asked, Exception):
+        await fail(run, host, asked)
+        return asked
     really = host.translated(stop)
     state = outcomes.from_interruption(really)
     if isinstance(really, GeneratorExit):
         # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
         tell_end(run, host, state)
         lines.finished(run, state)
-        return
+        return None
     if state.is_crashed():
         run.error_type = type(really).__name__
         if run.span is not None:
             run.span.attempt_failed(really, escaped=True)
     await finish(run, host, state, True)
+    return None
 
 
 def tell_end(run: Run, host: Host, state: State[Any]) -> int:

@@ -14,7 +14,7 @@ import attrs
 
 from headrace._engine.journal import Journal
 from headrace._engine.spec import Spec
-from headrace._model.events import Stamp, Transition
+from headrace._model.events import CANCELLING, Stamp, Transition
 from headrace._model.ids import FIRST
 from headrace._model.naming import flow_run_name
 from headrace._model.records import FlowRun, TaskRun, moment, task_run_name
@@ -93,11 +93,16 @@ class Run:
         """Ask the run to end, for the reason *why*: from any thread, and heard at the body's next wait or call."""
         if self.stopping is not None or self.ended:
             return
-        self.stopping = why
-        for rouse in list(self.stops or ()):
-            rouse()
+        self.to_stop(why)
         if self.home is not None:
             self.home.interrupt()
+
+    def to_stop(self, why: str) -> None:
+        """Have it known that the run is to stop."""
+        self.stopping = why
+        self.scope.tell((self, CANCELLING, self.scope.journal.now(), why))
+        for rouse in list(self.stops or ()):
+            rouse()
 
     def ancestors(self) -> Iterator[Run]:
         """Give the runs above it, the nearest first."""
@@ -179,10 +184,8 @@ class FlowRunning(Run):
         """Ask the run to end, and with it the flow runs that were called in it."""
         super().stop(why)
         for run in list(self.scope.journal.live.values()):
-            if run is not self and run.stopping is None and any(above is self for above in run.ancestors()):
-                run.stopping = why
-                for rouse in list(run.stops or ()):
-                    rouse()
+            if run.stopping is None and not run.ended and any(above is self for above in run.ancestors()):
+                run.to_stop(why)
 
     @property
     def name(self) -> str:

@@ -28,8 +28,7 @@ def flow_calling(spec: Spec, host: Host) -> Body:
     limit = spec.timeout
     is_async = spec.is_async
 
-    async def called(run: FlowRunning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        run.home = host.home(run)
+    async def called(run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             if limit is not None:
                 value = await leaving(run, host, limit, args, kwargs)
@@ -108,8 +107,8 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
     patience = math.inf
     if not ordinary or crew.policy == "cancel":
         patience = run.scope.journal.patience
-        if not isinstance(stop, Exception):
-            run.scope.tell((run, CANCELLING, host.clock.now(), run.stopping))
+        if not isinstance(stop, Exception) and run.stopping is None:
+            run.scope.tell((run, CANCELLING, host.clock.now(), None))
         crew.stop(run.stopping or f"its flow ended with {type(stop).__name__}")
     try:
         ended = await host.until([crew.finish()], patience, shielded=not ordinary)

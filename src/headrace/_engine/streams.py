@@ -109,7 +109,6 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 if wait_for is not None or watch.states or prepare is not plain_arguments:
                     args, kwargs = prepare(run, args, kwargs, wait_for)
                 run.args, run.kwargs = args, kwargs
-                run.home = host.home(run)
                 run.started = host.clock.now()
                 run.scope.tell((run, RUNNING, run.started, None))
                 await ready(run, host)

@@ -50,7 +50,7 @@ def fields(kind: Any) -> tuple[str, ...]:
     return tuple(getattr(kind, "__dataclass_fields__", None) or getattr(kind, "__pydantic_fields__", None) or ())
 
 
-def plain(kinds: Iterable[type[Any]]) -> bool:
+def plain(kinds: Iterable[Any]) -> bool:
     """Tell whether no value of these types can be, or hold, anything of ours."""
     return all(kind in FLAT or shape(kind) == "opaque" for kind in set(kinds))
 
@@ -139,6 +139,8 @@ def flat(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 def unfinished(args: Sequence[Any], kwargs: Mapping[str, Any], wait_for: Any) -> list[Promise]:
     """Give the promises that a call has to wait for: those in its arguments and in *wait_for* that have not ended."""
+    if wait_for is None and flat(args, kwargs):
+        return []
     given = [*args, *kwargs.values()]
     if wait_for is not None:
         given += listed(wait_for)

@@ -191,9 +191,10 @@ def exception_of(state: State[Any]) -> BaseException:
     """
     if not unsuccessful(state):
         raise ValueError(f"{state} is not a failed, crashed or cancelled state; it has no exception.")
-    data = state.data
+    data: Any = state.data
     if isinstance(data, BaseException):
-        return data
+        error: BaseException = data
+        return error
     if isinstance(data, STATES) or states_in(data):
         inners: Iterable[State[Any]] = [data] if isinstance(data, STATES) else data
         for inner in inners:

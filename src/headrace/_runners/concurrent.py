@@ -7,7 +7,7 @@ What is decided here is where a call runs; how, is the lanes'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ class Shop:
         self.thread_host = thread_host
 
     @asynccontextmanager
-    async def beside(self, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
         """Have *work* done beside the block, in a task of its own that ends with it."""
         async with anyio.create_task_group() as group:
             group.start_soon(work)

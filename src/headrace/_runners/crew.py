@@ -18,7 +18,7 @@ from headrace._engine.promises import Countdown, Gate, Promise
 from headrace._engine.runs import Run, TaskRunning
 from headrace._engine.spec import Spec
 from headrace._engine.upstream import unfinished
-from headrace._model.events import CANCELLING, GROUP
+from headrace._model.events import GROUP
 from headrace._model.states import State, StateType
 from headrace._ports import Clock, Host
 from headrace._runners.lanes import Lane
@@ -144,16 +144,27 @@ class Crew:
         Countdown(waits, ready)
 
     def hold(self, call: Call) -> bool:
-        """Have a call of a map wait for what it was given, and be placed then; False if there is nothing to wait for."""
-        if not unfinished(call.args, call.kwargs, call.wait_for):
-            return False
-        with self.guard:
-            self.calls.add(call)
-        self.place(call)
-        return True
+        """
+        Have a call of a map wait for what it was given, and be placed then; False if it may begin at once.
+
+        It is claimed by that. Sets are changed without the guard here and in `ended`: one operation of theirs is never
+        interrupted by another thread's.
+        """
+        if unfinished(call.args, call.kwargs, call.wait_for):
+            with self.guard:
+                self.calls.add(call)
+            self.place(call)
+            return True
+        call.crew = self
+        self.begun.add(call)
+        if self.stopping is not None:
+            call.stopping = self.stopping
+        return False
 
     def claim(self, call: Call) -> bool:
         """Tell whether *call* may begin: nobody has dropped it meanwhile."""
+        if call.crew is self:
+            return True
         with self.guard:
             self.calls.discard(call)
             if call.stopping is not None:
@@ -166,39 +177,45 @@ class Crew:
 
     def ended(self, call: Call, value: Any) -> None:
         """Hear that *call* has ended: with *value*, where its run does not say otherwise."""
-        with self.guard:
-            if call not in self.begun:
-                return  # it was given up
-            self.begun.discard(call)
-        promise = call.promise
+        try:
+            self.begun.remove(call)
+        except KeyError:
+            return  # it was given up
         run = call.run
-        final = None if run is None else run.final
-        if run is None:
-            final = State(StateType.CRASHED, message="Its run could not begin.")
-        promise.settle(value, final, self.clock.now())
-        self.leave(call, promise)
+        if run is not None:
+            final = run.final
+            run.call = None  # they hold each other, and would be garbage that only a collection finds
+        else:
+            final = call.promise.stamped(State(StateType.CRASHED, message="Its run could not begin."))
+        self.leave(call, value, final, self.clock.now())
 
-    def leave(self, call: Call, promise: Promise) -> None:
-        """Count *call* out."""
-        failed = promise.failed
+    def leave(self, call: Call, value: Any, final: State[Any] | None, at: int) -> None:
+        """Settle what *call* came to, and count it out; the flow may end only after that."""
+        promise = call.promise
+        promise.settle(value, final, at)
+        failed = final is not None and not final.is_completed()
         group = call.group
-        whole = False
+        whole = first = False
         with self.guard:
             if group is not None:
                 group.done += 1
-                group.failed += failed
                 whole = group.done == group.total
             if failed:
+                if group is not None:
+                    group.failed += 1
                 self.failures += 1
                 if len(self.failed) < REMEMBERED:
                     self.failed.append(promise)
-            first = failed and self.failures == 1 and self.policy == "cancel"
+                first = self.failures == 1 and self.policy == "cancel"
+            self.left -= 1
+            last = self.finishing and not self.left
         if whole and group is not None:
             self.whole(group)
         if first and self.stopping is None and self.run is not None:
             self.run.stop(f"{promise.kind} run {promise.name!r} failed")
             self.stop("another run of its flow failed")
-        self.count_out(1)
+        if last:
+            self.lanes.close(self.rest.open)
 
     def whole(self, group: Group) -> None:
         """Tell that all runs of *group* have ended."""
@@ -239,11 +256,7 @@ class Crew:
             for call in waiting:
                 call.stopping = why
             self.calls.clear()
-        at = self.clock.now()
         for call in running:
-            run = call.run
-            if run is not None and not run.ended and call.stopping is None:
-                run.scope.tell((run, CANCELLING, at, why))
             call.stop(why)
         self.drop(waiting, why)
         for source in many:
@@ -266,8 +279,7 @@ class Crew:
         """End *calls*, which never began: recorded as cancelled."""
         for call in calls:
             final, at = call.context.run(never_begun, call, why)
-            call.promise.settle(None, final, at)
-            self.leave(call, call.promise)
+            self.leave(call, None, final, at)
 
     def abandon(self, why: str) -> list[str]:
         """Give up on what does not end: recorded as cancelled, whatever it does later; give the names of the runs."""
@@ -276,8 +288,7 @@ class Crew:
             self.begun.clear()
         for call in late:
             final, at = given_up(call, why, self.clock.now())
-            call.promise.settle(None, final, at)
-            self.leave(call, call.promise)
+            self.leave(call, None, final, at)
         self.rest.open()
         return [call.promise.name for call in late]
 
@@ -285,7 +296,12 @@ class Crew:
 
     def unseen(self) -> list[str]:
         """Give the names of runs that did not complete, and of which nobody asked what came of them."""
-        return [promise.name for promise in self.failed if not promise.looked]
+        stopped = self.stopping is not None
+        return [
+            promise.name
+            for promise in self.failed
+            if not promise.looked and not (stopped and promise.final is not None and promise.final.is_cancelled())
+        ]
 
     def errors(self) -> list[Exception]:
         """Give the exceptions of the runs that failed by themselves, each once."""

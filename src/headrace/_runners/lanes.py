@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from headrace._engine.calls import Call
 from headrace._ports import Host
-from headrace._runners.places import Places
 
 
 class Source(Protocol):
@@ -35,7 +34,6 @@ class Lane(Protocol):
     """Where calls of one kind run."""
 
     host: Host
-    places: Places | None
 
     def put(self, entry: Call | Source, *, inner: bool) -> None:
         """Take a call, or many, in; from any thread. Calls submitted by calls, *inner* ones, go first."""

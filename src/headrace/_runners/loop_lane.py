@@ -132,7 +132,7 @@ class LoopLane:
 
     def look(self) -> None:
         """See that somebody pulls while there is something to pull."""
-        if self.pullers or not self.queue:
+        if self.pullers or not self.queue or (self.places is not None and not self.places.free(self)):
             return
         self.pullers = 1
         if self.idle:
@@ -170,44 +170,60 @@ class LoopLane:
     async def work(self) -> None:
         """Run one call after another; idle where there is none."""
         task: Any = asyncio.current_task()
+        places = self.places
+        held = False
         while True:
-            if self.breathless():
-                await asyncio.sleep(0)
-            call = self.next()
+            call = self.next(held)
             if call is None:
-                self.pullers -= 1
-                if self.over is None or self.over.is_set() or len(self.idle) >= KEPT:
-                    return
-                wake: asyncio.Future[None] = self.loop.create_future()
-                self.idle.append(wake)
-                try:
-                    await wake
-                except asyncio.CancelledError:
-                    if self.over.is_set():
-                        return
-                    raise
-                continue
+                held = False
+                if await self.rests():
+                    continue
+                return
             home = call.home = LoopHome(self.loop, task)
-            await self.run(call)
+            suspended = await self.run(call)
             home.over = True
-            if self.places is not None:
-                self.places.give()
+            if places is not None:
+                held = places.ended(call)
+                if held and places.wanted(self):
+                    held = False
+                    places.give()
             if home.interrupted or task.cancelling():
                 # A cancellation that came too late for the call would hit the next one.
+                if held and places is not None:
+                    places.give()
                 self.pullers -= 1
                 self.look()
                 return
+            # Who has just waited has let the loop go on.
+            if not suspended and self.breathless():
+                await asyncio.sleep(0)
 
-    def next(self) -> Call | None:
-        """Give the next call, with a place for it; None where there is none, or no place."""
-        if not self.queue or (self.places is not None and not self.places.take(self)):
-            return None
-        while (call := self.queue.take()) is not None:
-            if self.crew.claim(call):
-                call.places = self.places
-                return call
-        if self.places is not None:
-            self.places.give()
+    async def rests(self) -> bool:
+        """Idle until there is something to pull; tell whether there is, or whether the worker is not needed any more."""
+        self.pullers -= 1
+        if self.over is None or self.over.is_set() or len(self.idle) >= KEPT:
+            return False
+        wake: asyncio.Future[None] = self.loop.create_future()
+        self.idle.append(wake)
+        try:
+            await wake
+        except asyncio.CancelledError:
+            if self.over.is_set():
+                return False
+            raise
+        return True
+
+    def next(self, held: bool) -> Call | None:
+        """Give the next call, with a place for it, the one *held* or another; None where there is none, or no place."""
+        places = self.places
+        if self.queue and (held or places is None or places.take(self)):
+            held = True
+            while (call := self.queue.take()) is not None:
+                if self.crew.claim(call):
+                    call.places = places
+                    return call
+        if held and places is not None:
+            places.give()
         return None
 
     def breathless(self) -> bool:
@@ -223,8 +239,8 @@ class LoopLane:
         """Begin another turn of the loop."""
         self.fresh = True
 
-    async def run(self, call: Call) -> None:
-        """Run *call* to its end; when it suspends, let another worker pull."""
+    async def run(self, call: Call) -> bool:
+        """Run *call* to its end; when it suspends, let another worker pull. Tell whether it did."""
         context = call.context
         coroutine = call.begin()
         value: Any = None
@@ -232,14 +248,14 @@ class LoopLane:
             first = context.run(coroutine.send, None)
         except StopIteration as end:
             self.crew.ended(call, end.value)
-            return
+            return False
         except Exception:  # its run knows how it ended, and who looks at its future is told
             self.crew.ended(call, None)
-            return
+            return False
         except BaseException as stop:
             self.crew.ended(call, None)
             self.passed(call, stop)
-            return
+            return False
         self.pullers -= 1
         self.look()
         try:
@@ -250,9 +266,10 @@ class LoopLane:
             self.pullers += 1
             self.crew.ended(call, None)
             self.passed(call, stop)
-            return
+            return True
         self.pullers += 1
         self.crew.ended(call, value)
+        return True
 
     def passed(self, call: Call, stop: BaseException) -> None:
         """

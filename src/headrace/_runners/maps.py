@@ -86,8 +86,11 @@ class Mapped(Promises):
                     return None
                 if self.total is None:
                     self.crew.enter(1)
-                promise = self.touch(self.next)
-                self.next += 1
+                place = self.next
+                promise = self.made.get(place)
+                if promise is None:
+                    promise = self.made[place] = self.promise()
+                self.next = place + 1
             call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
             call.group = self.group
             if not self.crew.hold(call):
@@ -157,4 +160,5 @@ class Mapped(Promises):
 
     def promises(self) -> Sequence[Promise]:
         """Give all promises, in order."""
-        return [self.touch(place) for place in range(len(self))]
+        made = self.made
+        return [made.get(place) or self.touch(place) for place in range(len(self))]

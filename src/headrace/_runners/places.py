@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from headrace._engine.calls import Call
+
+
+NEVER: Final = -(1 << 40)  # waits of an ended call, so that none is ever the last: it has no place to come back to
 
 
 class Hungry(Protocol):
@@ -55,9 +58,27 @@ class Places:
         elif lane is not None:
             lane.stir()
 
-    def wanted(self) -> bool:
-        """Tell whether somebody waits for a place: a lane that works on had better give its own."""
-        return bool(self.returning or self.hungry)
+    def free(self, lane: Hungry) -> bool:
+        """Tell whether a new call of *lane* would find a place; where not, *lane* is stirred once there is one."""
+        if self.taken < self.total and not self.returning:
+            return True
+        with self.guard:
+            if self.taken < self.total and not self.returning:
+                return True
+            if lane not in self.hungry:
+                self.hungry.append(lane)
+            return False
+
+    def wanted(self, lane: Hungry) -> bool:
+        """Tell whether others than *lane* wait for a place: then it had better not go on with the one it has."""
+        return bool(self.returning) or any(other is not lane for other in self.hungry)
+
+    def ended(self, call: Call) -> bool:
+        """Tell whether *call*, which has ended, still holds its place: not, if something that it began still waits."""
+        with self.guard:
+            held = not call.asides
+            call.asides = NEVER
+            return held
 
     def aside(self, call: Call) -> None:
         """Give *call*'s place back while its body waits; with several waits in one body, at the first."""

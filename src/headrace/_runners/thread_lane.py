@@ -65,14 +65,18 @@ class ThreadLane:
     def work(self) -> None:
         """Run one call after another, as long as there are any and nobody else waits for the place."""
         self.coming = False
-        while (call := self.next()) is not None:
+        places = self.places
+        held = True
+        while held and (call := self.next()) is not None:
             self.stir()
-            call.places = self.places
+            call.places = places
             call.home = HOME
             self.run(call)
-            if self.places.wanted():
+            held = places.ended(call)
+            if held and places.wanted(self):
                 break
-        self.places.give()
+        if held:
+            places.give()
         self.stir()
 
     def next(self) -> Call | None:

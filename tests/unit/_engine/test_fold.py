@@ -26,7 +26,7 @@ def work() -> None: ...
 
 def begun(level: str = "batched") -> tuple[FlowRunning, TaskRunning, Group]:
     """Give a flow run, a task run of it, and the map that the task run is an item of."""
-    journal = Journal(draw=lambda: PREFIX, level=level)
+    journal = Journal(draw=lambda: PREFIX, level=level, now=lambda: 0)
     run = FlowRunning(work.spec, Scope(journal, PREFIX, level, flow=True), None, 0, NOTHING)
     item = TaskRunning(step.spec, run.scope, run, 2, NOTHING)
     group = Group(step.spec, run, 1, 0)

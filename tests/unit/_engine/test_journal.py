@@ -8,7 +8,7 @@ from headrace._engine.journal import CROWDED, Journal
 
 
 def journal(woken: list[int]) -> Journal:
-    made = Journal(draw=lambda: "prefix", level="batched")
+    made = Journal(draw=lambda: "prefix", level="batched", now=lambda: 0)
     made.start(lambda: woken.append(1), "owner")
     return made
 

@@ -28,7 +28,7 @@ class Family:
     """A flow run, a task run in it, a flow run that the task called and a task run in that."""
 
     def __init__(self) -> None:
-        journal = Journal(draw=lambda: PREFIXES[0], level="batched")
+        journal = Journal(draw=lambda: PREFIXES[0], level="batched", now=lambda: 0)
         outer, inner = (Scope(journal, prefix, "batched", flow=True) for prefix in PREFIXES)
         none: frozenset[str] = frozenset()
         self.top = FlowRunning(pipeline.spec, outer, None, 0, none)
