@@ -6,129 +6,31 @@ The source is pulled when there is room, results are handed on when they are the
 
 from __future__ import annotations
 
-import inspect
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator
 from time import perf_counter
-from typing import Any, Final, Generic, TypeVar, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from headrace import _runtime
 from headrace._decorated import Decorated
 from headrace._engine.inputs import bare
 from headrace._engine.life import drive
-from headrace._engine.promises import Gate, Promise, Promises
-from headrace._engine.upstream import fields
-from headrace._model.annotations import allow_failure, quote
-from headrace._submission import ITERABLES, UNMAPPED, WHOLE, Submission, named
-from headrace.errors import (
-    MappingLengthMismatch,
-    MappingMissingIterable,
-    OptionError,
-    OptionTypeError,
-    SpentSource,
-    StreamUseError,
-    short,
-)
+from headrace._engine.promises import Gate, Promise
+from headrace._engine.upstream import listed
+from headrace._sources import END, Rows
+from headrace._submission import Submission
+from headrace.errors import OptionError, OptionTypeError, RunningLoopError, StreamUseError, short
 from headrace.futures import blocked
+
+if TYPE_CHECKING:
+    from headrace._runners.feeder import Feeder
 
 __all__ = ["Stream"]
 
 T_co = TypeVar("T_co", covariant=True)
-ASYNC: tuple[type[Any], ...] = (AsyncIterable,)
-END: Final = object()
 LIMIT: Final = 100
-BREATH: Final = 0.001  # seconds of pulling without a wait, after which the loop is let go on
-
-
-class Rows:
-    """
-    The arguments of one call after another, pulled from the sources.
-
-    Attributes:
-        columns: For each argument its name and the iterator it comes from; None for what every call gets.
-        waits: Whether a source has to be awaited.
-    """
-
-    def __init__(self, decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.name = decorated.name
-        self.first = decorated.arguments
-        names = named(decorated, args)
-        self.keys = list(kwargs)
-        self.given = [*args, *kwargs.values()]
-        self.places = len(args)
-        self.columns: list[tuple[str, Any] | None] = []
-        seen: dict[int, str] = {}
-        for i, (name, value) in enumerate(zip([*names, *self.keys], self.given, strict=True)):
-            items = self.items(name, value, i, seen)
-            self.columns.append(None if items is None else (name, items))
-        if not any(self.columns):
-            given = zip([*names, *self.keys], self.given, strict=True)
-            raise MappingMissingIterable(self.name, {name: short(value, 60) for name, value in given})
-        self.waits = any(column is not None and isinstance(column[1], ASYNC) for column in self.columns)
-
-    def items(self, name: str, value: Any, place: int, seen: dict[int, str]) -> Any:
-        """Give the iterator of an argument that is mapped over; None for any other, whose value is kept."""
-        if isinstance(value, UNMAPPED):
-            self.given[place] = value.value
-            return None
-        if isinstance(value, allow_failure) and isinstance(value.value, ITERABLES):
-            return map(allow_failure, cast("Iterable[Any]", value.value))
-        if isinstance(value, Promises):
-            return iter(value.promises())
-        if isinstance(value, ASYNC):
-            found: Any = aiter(value)
-        elif isinstance(value, (quote, *WHOLE)) or not isinstance(value, ITERABLES) or fields(value.__class__):
-            return None
-        else:
-            if inspect.isgenerator(value) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:
-                raise SpentSource(self.name, name, "the generator was read to its end before")
-            found = iter(value)
-        if id(found) in seen:
-            raise SpentSource(self.name, name, f"it is the same iterator as {seen[id(found)]}")
-        seen[id(found)] = name
-        return found
-
-    def pull(self) -> Any:
-        """Give the arguments of the next call, or END."""
-        row: list[Any] = []
-        ended: list[str] = []
-        for column, value in zip(self.columns, self.given, strict=True):
-            item = value if column is None else next(column[1], END)
-            if item is END and column is not None:
-                ended.append(column[0])
-            row.append(item)
-        return self.whole(row, ended)
-
-    async def pull_async(self) -> Any:
-        """Give the arguments of the next call, or END; sources that are async are awaited."""
-        row: list[Any] = []
-        ended: list[str] = []
-        for column, value in zip(self.columns, self.given, strict=True):
-            item = value
-            if column is not None:
-                name, items = column
-                item = await anext(items, END) if isinstance(items, ASYNC) else next(items, END)
-                if item is END:
-                    ended.append(name)
-            row.append(item)
-        return self.whole(row, ended)
-
-    def whole(self, row: list[Any], ended: list[str]) -> Any:
-        """
-        Give *row* as arguments, or END where all sources have ended.
-
-        Raises:
-            MappingLengthMismatch: Some have ended, and others have not.
-        """
-        if not ended:
-            return self.first + tuple(row[: self.places]), dict(zip(self.keys, row[self.places :], strict=True))
-        mapped = [column[0] for column in self.columns if column is not None]
-        if len(ended) < len(mapped):
-            told = {name: "ended" if name in ended else "another item" for name in mapped}
-            raise MappingLengthMismatch(self.name, told)
-        return END
+BREATH: Final = 0.001  # seconds without a wait, after which the loop is let go on; and what a quick pull takes at most
 
 
 class Stream(Generic[T_co]):
@@ -145,17 +47,20 @@ class Stream(Generic[T_co]):
         self._limit = limited(decorated.name, options["limit"])
         self._ordered = bool(options["ordered"])
         self._states = bool(options["return_state"])
+        self._wait_for = None if options["wait_for"] is None else listed(options["wait_for"])
         self._way = Submission(decorated, "stream")
         self._rows = Rows(decorated, args, kwargs)
         self._group: Any = None
-        # What is in flight, in the order of the items: a dict, because of those one is taken out of the middle.
-        self._flight: dict[Promise, None] = {}
-        self._ended: deque[Promise] = deque()
+        # What is in flight, in the order of the items. A plain dict looks for its first key from its beginning, past
+        # all that were taken out there.
+        self._flight: OrderedDict[Promise, None] = OrderedDict()
+        self._landed: deque[Promise] = deque()
         self._exhausted = False
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._bell = Gate()
-        self._hunger = Gate()
-        self._feeding: AbstractAsyncContextManager[None] | None = None
+        self._feeder: Feeder | None = None
+        self._fed = Gate()
+        self._quick = True
         self._used = False
         self._closed = False
 
@@ -174,68 +79,76 @@ class Stream(Generic[T_co]):
             return
         args, kwargs = row
         way = self._way
-        call = way.call(args, kwargs, None, way.context.copy())
+        call = way.call(args, kwargs, self._wait_for, way.context.copy())
         call.group = self._group
         promise = call.promise
+        way.crew.submit(call)  # which may refuse: so nothing was in flight before
         self._flight[promise] = None
         if not self._ordered:
             promise.when_done(self._land)
-        way.crew.submit(call)
 
     def _land(self, promise: Any) -> None:
-        self._ended.append(promise)
+        self._landed.append(promise)
         self._bell.open()
 
     def _pull(self) -> None:
         """Pull one row, and start its call."""
+        before = perf_counter()
         try:
             self._submit(self._rows.pull())
         except Exception as error:
             self._breaks(error)
+        self._quick = perf_counter() - before < BREATH
 
-    def _breaks(self, error: Exception) -> None:
+    def _breaks(self, error: BaseException) -> None:
         """Note that a source has raised: what is in flight is still handed on."""
         self._exhausted = True
         self._broken = error
+        self._bell.open()
 
     @property
     def _room(self) -> bool:
         return not self._exhausted and len(self._flight) < self._limit
 
-    def _ready(self) -> Promise | None:
-        """Take the next promise that has ended, if there is one whose turn it is."""
-        promise = next(iter(self._flight), None) if self._ordered else self._landed()
-        if promise is None or not promise.opened:
-            if promise is None and self._ordered:
-                self._bell = Gate()
-            return None
-        del self._flight[promise]
-        self._hunger.open()
-        return promise
-
-    def _landed(self) -> Promise | None:
-        """Take one that has ended, whichever came first."""
-        if not self._ended:
+    def _ready(self) -> bool:
+        """Tell whether a result can be handed on."""
+        if self._ordered and self._flight:
+            return next(iter(self._flight)).opened
+        # Several consumers may wait for one bell, so only one that has rung is replaced.
+        if self._bell.opened and not self._landed:
             self._bell = Gate()
-            if not self._ended:  # else one landed in between, and has rung the bell before
-                return None
-        return self._ended.popleft()
+        return bool(self._landed)  # looked at again: one may have landed in between, and rung the bell before
+
+    def _take(self) -> Any:
+        """
+        Give the next result.
+
+        While the consumer has it, as many as may be are in flight, unless the source is one that keeps it waiting.
+
+        Raises:
+            Exception: What its run raised.
+        """
+        promise = next(iter(self._flight)) if self._ordered else self._landed.popleft()
+        del self._flight[promise]
+        value = promise.state if self._states else promise.outcome()
+        if self._feeder is not None:
+            self._feeder.rouse()
+        elif self._quick and self._room:
+            self._pull()
+        if not self._flight:
+            self._bell.open()
+        return value
 
     def _awaited(self) -> list[Gate]:
         """Give what has to happen before there is anything to do."""
         return [next(iter(self._flight))] if self._ordered and self._flight else [self._bell]
-
-    def _value(self, promise: Promise) -> Any:
-        if self._states:
-            return promise.state
-        return promise.outcome()
 
     def _over(self) -> bool:
         """
         Tell whether everything was handed on.
 
         Raises:
-            Exception: What a source has raised.
+            BaseException: What a source has raised.
         """
         if not self._exhausted or self._flight:
             return False
@@ -253,6 +166,7 @@ class Stream(Generic[T_co]):
             self._way.crew.cancel(calls, "nobody wants its result any more")
         for promise in self._flight:
             promise.looked = True
+        self._bell.open()
         return list(left)
 
     def _end(self) -> None:
@@ -261,7 +175,7 @@ class Stream(Generic[T_co]):
         group.total = group.done
         self._way.crew.whole(group)
         self._flight.clear()
-        self._ended.clear()
+        self._landed.clear()
 
     @property
     def _patience(self) -> float:
@@ -270,9 +184,26 @@ class Stream(Generic[T_co]):
 
     # -- in sync flows -------------------------------------------------------------------------------------------------
 
+    def _refuse_on_loop(self) -> None:
+        """
+        See that this thread may block.
+
+        Raises:
+            RunningLoopError: An event loop runs on it.
+        """
+        if not _runtime.thread_host.may_block():
+            raise RunningLoopError(
+                "Iterating over a stream with a plain `for`",
+                f"`async with {self._way.decorated.name}.stream(...) as results: async for result in results: ...`",
+            )
+
     def __enter__(self) -> Stream[T_co]:
+        self._refuse_on_loop()
         if self._rows.waits:
-            raise StreamUseError(self._way.decorated.name, "its source is async; use `async with` and `async for`")
+            raise StreamUseError(
+                self._way.decorated.name,
+                "its source is async, and this code is not; make it async, and write `async with` and `async for`",
+            )
         self._begin()
         return self
 
@@ -280,11 +211,14 @@ class Stream(Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         left = self._cancel()
-        if left:
-            drive(_runtime.thread_host.until(left, self._patience, shielded=True))
-        self._end()
+        try:
+            if left:
+                drive(_runtime.thread_host.until(left, self._patience, shielded=True))
+        finally:
+            self._end()
 
     def __iter__(self) -> Iterator[T_co]:
+        self._refuse_on_loop()
         if self._used and not self._closed:
             return self._results()
         return self._alone()
@@ -298,91 +232,102 @@ class Stream(Generic[T_co]):
             raise
 
     def _results(self) -> Iterator[T_co]:
-        while not self._closed:
-            promise = self._ready()
-            if promise is not None:
-                try:
-                    value: T_co = self._value(promise)
-                except BaseException as error:
-                    bare(error)
-                    raise
-                yield value
-            elif self._room:
-                self._pull()
-            elif self._over():
-                return
-            else:
-                blocked(self._awaited(), None)
+        try:
+            while not self._closed:
+                if self._ready():
+                    yield self._take()
+                elif self._room:
+                    self._pull()
+                elif self._over():
+                    return
+                else:
+                    blocked(self._awaited(), None)
+        except BaseException as error:
+            bare(error)
+            raise
 
     # -- in async code -------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Stream[T_co]:
         self._begin()
         if self._rows.waits:
-            self._feeding = _runtime.shop().beside(self._feed)
-            await self._feeding.__aenter__()
+            self._feeder = _runtime.shop().feeder(self._feed, self._fed.open)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         left = self._cancel()
-        feeding, self._feeding = self._feeding, None
-        if feeding is not None:
-            await feeding.__aexit__(None, None, None)
-        if left:
-            await _runtime.host_for(True).until(left, self._patience, shielded=True)
-        self._end()
+        if self._feeder is not None:
+            self._feeder.cancel()
+            left.append(self._fed)
+        try:
+            if left:
+                await _runtime.host_for(True).until(left, self._patience, shielded=True)
+        finally:
+            self._end()
 
     def __aiter__(self) -> AsyncIterator[T_co]:
+        name = self._way.decorated.name
         if not self._used:
             raise StreamUseError(
-                self._way.decorated.name,
+                name,
                 f"open it first, so that leaving early ends what is in flight: "
-                f"`async with {self._way.decorated.name}.stream(...) as results: async for result in results: ...`",
+                f"`async with {name}.stream(...) as results: async for result in results: ...`",
             )
+        if self._closed:
+            raise StreamUseError(name, "its block was left; what it has not given by then was cancelled")
         return self._results_async()
 
     async def _results_async(self) -> AsyncIterator[T_co]:
         host = _runtime.host_for(True)
         breath = perf_counter()
-        while not self._closed:
-            promise = self._ready()
-            if promise is not None:
-                try:
-                    value: T_co = self._value(promise)
-                except BaseException as error:
-                    bare(error)
-                    raise
-                yield value
-            elif self._room and not self._rows.waits:
-                self._pull()
+        try:
+            while not self._closed:
+                if self._ready():
+                    yield self._take()
+                elif self._room and self._feeder is None:
+                    self._pull()
+                elif self._over():
+                    return
+                else:
+                    await host.until(self._awaited())
+                    breath = perf_counter()
+                    continue
                 if perf_counter() - breath > BREATH:
                     await host.sleep(0)
                     breath = perf_counter()
-            elif self._over():
-                return
-            else:
-                await host.until(self._awaited())
-                breath = perf_counter()
+        except BaseException as error:
+            bare(error)
+            raise
 
-    async def _feed(self) -> None:
+    async def _feed(self, feeder: Feeder) -> None:
         """Pull sources that are awaited, as room appears."""
         host = _runtime.host_for(True)
-        while not self._exhausted:
-            if not self._room:
-                self._hunger = Gate()
+        breath = perf_counter()
+        try:
+            while not self._exhausted:
                 if not self._room:
-                    await host.until([self._hunger])
-                continue
-            try:
-                self._submit(await self._rows.pull_async())
-            except Exception as error:
-                self._breaks(error)
-            self._bell.open()
+                    await feeder.rest()
+                    breath = perf_counter()
+                    continue
+                row = await self._rows.pull_async()
+                if self._closed:
+                    return
+                self._submit(row)
+                if len(self._flight) < 2:  # the first in flight; or none, and maybe no more to come
+                    self._bell.open()
+                if perf_counter() - breath > BREATH:
+                    await host.sleep(0)
+                    breath = perf_counter()
+        except Exception as error:
+            self._breaks(error)
+        except BaseException as stop:  # a cancellation that is the source's own is its consumer's to hear of
+            self._breaks(stop)
+            raise
 
 
-DEFAULTS: Final[dict[str, Any]] = {"limit": LIMIT, "ordered": True, "return_state": False}
+DEFAULTS: Final[dict[str, Any]] = {"limit": LIMIT, "ordered": True, "return_state": False, "wait_for": None}
 
 
 def limited(name: str, value: Any) -> int:

@@ -147,6 +147,10 @@ class ThreadHost(Rooted):
             for run in runs:
                 run.stops = [one for one in run.stops or () if one is not rouse] or None
 
+    def may_block(self) -> bool:
+        """Tell whether code on this stack may wait in this thread."""
+        return may_block()
+
     def back(self, call: Call, places: Places) -> None:
         """Wait for a place to go on."""
         arrived = locked()
@@ -248,17 +252,21 @@ def refuse_on_loop(gates: Sequence[Gate]) -> None:
     """
     if not on_loop():
         return
+    running = sys.modules["asyncio"]._get_running_loop()
+    if not may_block() or any(needs(gate, running) for gate in gates):
+        raise RunningLoopError(
+            "Waiting for a run that has not ended", "`await` before the future, or task.submit(...) the task"
+        )
+
+
+def may_block() -> bool:
+    """Tell whether this thread may wait: no event loop runs on it, or a sync flow, called there, blocks it anyway."""
     run = current_run.get()
     blocks = run is not None
     while run is not None:
         blocks = blocks and not run.spec.is_async and run.call is None
         run = run.parent
-    running = sys.modules["asyncio"]._get_running_loop()
-    here = any(needs(gate, running) for gate in gates)
-    if not blocks or here:
-        raise RunningLoopError(
-            "Waiting for a run that has not ended", "`await` before the future, or task.submit(...) the task"
-        )
+    return blocks or not on_loop()
 
 
 def needs(gate: Any, loop: Any) -> bool:

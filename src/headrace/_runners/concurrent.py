@@ -7,15 +7,13 @@ What is decided here is where a call runs; how, is the lanes'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
-
-import anyio
 
 from headrace._engine.promises import Countdown, Gate
 from headrace._engine.spec import Spec
 from headrace._ports import Host
+from headrace._runners.feeder import Feeder
 from headrace._runners.lanes import Crew, Lane
 from headrace._runners.loop_lane import LoopLane
 from headrace._runners.places import Places
@@ -39,13 +37,9 @@ class Shop:
         self.loop_host = loop_host
         self.thread_host = thread_host
 
-    @asynccontextmanager
-    async def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-        """Have *work* done beside the block, in a task of its own that ends with it."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(work)
-            yield
-            group.cancel_scope.cancel()
+    def feeder(self, work: Callable[[Feeder], Coroutine[Any, Any, None]], ended: Callable[[], object]) -> Feeder:
+        """Have *work* done in a task of its own on the loop that runs here; *ended* is called after its end."""
+        return Feeder(work, ended)
 
     def lanes(self, crew: Crew, home: Any, limit: int | None) -> Lanes:
         """Make the lanes of *crew*, whose flow's body runs at *home*, for at most *limit* calls at work."""
