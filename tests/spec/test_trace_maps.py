@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import headrace
 from headrace import flow, get_run_logger, task
+from headrace._engine.context import current_run
+from headrace._model.events import ENDED
 from headrace.testing import virtual_time
 from tests.spec.forms import Form, call
 from tests.spec.receiver import program, receiving
@@ -457,6 +460,38 @@ def test_a_flow_that_keeps_no_record_shows_its_maps(few: Tracing) -> None:
 
     work()
 
+    assert few.spans().whole().one("map step").attributes["headrace.items.count"] == 20
+
+
+def test_the_flow_ends_after_its_maps_however_slowly_their_ends_are_told(few: Tracing) -> None:
+    ended = threading.Event()
+    told: list[Any] = []
+
+    @task
+    def step(x: int) -> int:
+        return x
+
+    @flow
+    def work() -> None:
+        run = current_run.get()
+        assert run is not None
+        tell = run.scope.tell
+
+        def slowly(event: tuple[Any, ...]) -> None:
+            whose, (kind, _), *_ = event
+            if kind == "GROUP":
+                ended.wait(0.2)
+            elif whose is run and kind in ENDED:
+                ended.set()
+            told.append(kind)
+            tell(event)
+
+        run.scope.tell = slowly
+        step.map(range(20)).wait()
+
+    work()
+
+    assert told[-2:] == ["GROUP", "COMPLETED"]
     assert few.spans().whole().one("map step").attributes["headrace.items.count"] == 20
 
 

@@ -207,14 +207,17 @@ class Crew:
                 if len(self.failed) < REMEMBERED:
                     self.failed.append(promise)
                 first = self.failures == 1 and self.policy == "cancel"
-            self.left -= 1
+            # The last of a group counts once that is told, below: the flow's end may be told right after.
+            self.left -= not whole
             last = self.finishing and not self.left
         if whole and group is not None:
             self.whole(group)
         if first and self.stopping is None and self.run is not None:
             self.run.stop(f"{promise.kind} run {promise.name!r} failed")
             self.stop("another run of its flow failed")
-        if last:
+        if whole:
+            self.count_out(1)
+        elif last:
             self.lanes.close(self.rest.open)
 
     def whole(self, group: Group) -> None:
