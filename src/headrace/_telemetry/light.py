@@ -212,7 +212,7 @@ class ItemSpan(LightSpan):
 
     def get_span_context(self) -> SpanContext:
         """Give the run's span context; who asks may hang a span below, unless it is known for labelling its own."""
-        if not sys._getframe(1).f_globals.get("__name__", "").startswith(LABELLING):  # pyright: ignore[reportPrivateUsage]
+        if not str(sys._getframe(1).f_globals.get("__name__")).startswith(LABELLING):  # pyright: ignore[reportPrivateUsage]
             self.used = True
         return self.context
 
