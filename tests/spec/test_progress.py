@@ -172,6 +172,32 @@ asyncio.run(harvest())
     assert shows(tty.lines, r"fetch  41 done in \d+\.\d s · [\d.]+/s"), tty.lines
 
 
+def test_a_stream_that_nobody_closed_has_no_line_once_its_flow_has_ended(tmp_path: Path) -> None:
+    source = """
+import sys
+from headrace import flow, task
+
+@task
+def fetch(page):
+    return page
+
+@flow
+def harvest():
+    kept.append(iter(fetch.stream(range(50), limit=2)))
+    next(kept[0])
+    sys.stdin.readline()
+
+kept = []
+harvest()
+sys.stdin.readline()
+"""
+    with on_a_terminal(source, tmp_path) as (tty, process):
+        tty.wait_for(lambda lines: shows(lines, "", "fetch  . done · .*"))
+        tell(process, "end of the flow")
+        tty.wait_for(lambda lines: shows(lines, r"fetch  \d done in .*"))
+        tell(process, "end")
+
+
 def test_ctrl_c_leaves_no_half_line(tmp_path: Path) -> None:
     source = """
 import asyncio

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from headrace._engine.groups import Group
+from headrace._engine.runs import FlowRunning
 from headrace._telemetry.bottom import BottomLine
 from headrace._telemetry.counts import Count, line, signs_for, summary
 
@@ -79,6 +80,8 @@ class Progress:
 
     def draw(self) -> float | None:
         """Draw what is to be seen now; give the seconds until there is more to see, None for never."""
+        while self.groups and outlived(first := next(iter(self.groups))):
+            self.end(first)
         if not self.groups:
             self.bottom.hide()
             return None
@@ -107,3 +110,11 @@ class Progress:
                 self.groups.clear()
                 self.shown = None
                 self.bottom.hide()
+
+
+def outlived(group: Group) -> bool:
+    """Tell whether the flow run of *group* has ended: then so has the group, also a stream that nobody closed."""
+    run = group.parent
+    while run is not None and not isinstance(run, FlowRunning):
+        run = run.parent
+    return run is not None and run.ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from headrace._model.columns import width
@@ -74,6 +74,7 @@ def test_wide_signs_take_the_room_that_they_need() -> None:
     assert line(Count("航空便の価格", 5, 1, 0, 1.0), 26, signs=FINE) == "航空便…  1 of 5 · 4 s left"
 
 
+@settings(deadline=None)
 @given(
     some.text(max_size=30),
     some.none() | some.integers(0, 10**9),
