@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
@@ -105,6 +106,8 @@ class Decorated:
         self.bound_form = None
         self.lives: dict[Host, Callable[..., Any]] = {}
         self.drives = self.spec.shape == "call" and not self.spec.is_async
+        if self.spec.is_async and self.spec.shape == "call":
+            mark_coroutine_function(self)
         self.streams = self.spec.shape == "generator"
 
     def life_of(self, spec: Spec) -> Callable[..., Any]:
@@ -220,8 +223,12 @@ class Decorated:
 
     if not TYPE_CHECKING:  # a checker would take it to have every attribute
 
-        def __getattr__(self, name: str) -> NoReturn:
+        def __getattr__(self, name: str) -> Any:
             """Say that there is no such attribute; of those that people look for, also what to do today."""
+            awaited = self.spec.is_async and not self.streams
+            if name == "_is_coroutine" and awaited and "asyncio.coroutines" in sys.modules:
+                # How asyncio.iscoroutinefunction asks; up to Python 3.11 there is no other way to tell it.
+                return sys.modules["asyncio.coroutines"]._is_coroutine
             today = ATTRIBUTES.get(name)
             if today is not None:
                 raise AttributeError(f"{self.kind.title()}s have no {name} yet. {today}")
@@ -233,6 +240,13 @@ class Decorated:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r}>"
+
+
+def mark_coroutine_function(called: Any) -> None:
+    """Have `inspect` and `asyncio` know that calling *called* gives a coroutine: frameworks ask before they call."""
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(called)
 
 
 def unfilled(fn: Callable[..., Any]) -> Callable[..., Any]:

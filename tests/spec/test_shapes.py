@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import sys
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -301,3 +304,20 @@ def test_the_objects_say_what_they_are() -> None:
     assert repr(task(double)) == "<task 'double'>"
     assert repr(flow(name="My Flow")(double)) == "<flow 'My Flow'>"
     assert isinstance(flow(double), Flow)
+
+
+def test_frameworks_can_tell_that_an_async_flow_is_to_be_awaited() -> None:
+    """Starlette and FastAPI ask before they call; a coroutine taken for a value would never run."""
+
+    @flow
+    async def awaited() -> None: ...
+
+    @flow
+    def called() -> None: ...
+
+    @task
+    async def items() -> AsyncIterator[int]:
+        yield 1
+
+    ask = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+    assert (ask(awaited), ask(called), ask(items)) == (True, False, False)
