@@ -1,5 +1,5 @@
 """
-`python -m benchmarks`: what Headrace costs beside the same work by hand, in one table; some minutes.
+`python -m benchmarks`: what Headrace costs beside the same work by hand, in one table; half an hour.
 
     python -m benchmarks                    everything
     python -m benchmarks sequential import  only these
@@ -13,9 +13,10 @@ The parts of a figure are differences between settings that differ in one thing,
 *life* is the caller's thread with nothing recorded (`durability="off"`, no tracer) and tasks without
 arguments, *bind* what one argument adds to that (states are looked for in it), *journal* what all threads
 take beyond it once runs are recorded in memory (the hand-over to the back office, folding, rows), *store*
-what SQLite takes more than memory, *span* the making and exporting of spans, *log* the console lines at INFO.
-So whatever a part makes dearer elsewhere (caches, the GIL changing hands) counts as its own. Where laps are
-timed, the parts are of the wall time instead.
+what SQLite takes more than memory, *span* the making and exporting of spans, *log* the console lines at INFO,
+*plain* the same program without Headrace. So whatever a part makes dearer elsewhere (caches, the GIL changing
+hands) counts as its own. Where laps are timed, the parts are of the wall time instead, and where memory is
+weighed, of that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def main() -> int:
         "workloads", nargs="*", metavar="WORKLOAD", help=f"one of {', '.join(names)}; all if none is named"
     )
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, help="processes a side (default 5; 2 with --quick)")
+    parser.add_argument(
+        "--repeats", type=int, help="processes a side (default 5; 2 with --quick; half of it for the longest)"
+    )
     asked = parser.parse_args()
     if unknown := [name for name in asked.workloads if name not in names]:
         parser.error(f"no workload named {unknown[0]!r}; there are {', '.join(names)}")
@@ -78,8 +81,10 @@ def run(chosen: list[Workload | Program], repeats: int) -> tuple[list[compare.Li
                 lines += programs.compared(each, 4 * repeats)
                 parts.append(programs.parted(each, 2 * repeats))
             else:
-                lines += compare.compared(each, repeats)
-                parts.append(compare.parted(each, repeats))
+                rounds = (repeats + 1) // 2 if each.long else repeats
+                lines += compare.compared(each, rounds)
+                if each.rungs:
+                    parts.append(compare.parted(each, rounds))
         except Broken as reason:
             broken.append(f"{each.name}: {reason}")
     return lines, parts, broken

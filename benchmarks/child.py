@@ -18,7 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from benchmarks.sample import LEVELS, Course, Sample, Setting, Side
+from benchmarks.sample import LEVELS, Course, Notes, Sample, Setting, Side
+
+SIDES = ("floor", "plain", "ours")
 
 
 def answer(setting: Setting, home: Path) -> Sample:
@@ -26,6 +28,7 @@ def answer(setting: Setting, home: Path) -> Sample:
     os.environ["HEADRACE_HOME"] = str(home)
     os.environ["HEADRACE_DATABASE_URL"] = f"sqlite:///{home / 'headrace.db'}" if setting.kept else "memory:"
     os.environ["HEADRACE_LOG_LEVEL"] = setting.log_level
+    os.environ["HEADRACE_TRACE_MAP_LIMIT"] = str(setting.trace_map_limit)
     # By name: the SDK, and the other side, are never loaded by a process that does without them.
     flushed = _no_spans
     if setting.level == "all":
@@ -38,7 +41,7 @@ def answer(setting: Setting, home: Path) -> Sample:
         else:
             run = works.blocking[setting.work]
             for units in course:
-                run(units)
+                course.notes = run(units) or {}
     if course.sample is None:
         raise RuntimeError(f"{setting} ended without a sample")
     return course.sample
@@ -48,19 +51,20 @@ def _no_spans() -> int:
     return 0
 
 
-async def _awaited(course: Course, run: Callable[[int], Awaitable[object]]) -> None:
+async def _awaited(course: Course, run: Callable[[int], Awaitable[Notes | None]]) -> None:
     for units in course:
-        await run(units)
+        course.notes = await run(units) or {}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.child", description=__doc__)
-    parser.add_argument("side", choices=("floor", "ours"))
+    parser.add_argument("side", choices=SIDES)
     parser.add_argument("work")
     parser.add_argument("--units", type=int, default=1)
     parser.add_argument("--laps", type=int, default=1)
     parser.add_argument("--level", choices=LEVELS, default="all")
     parser.add_argument("--log-level", default="WARNING")
+    parser.add_argument("--trace-map-limit", type=int, default=0)
     parser.add_argument("--home", type=Path, help="where databases go; a folder that is removed, if not given")
     asked = vars(parser.parse_args())
     home: Path | None = asked.pop("home")

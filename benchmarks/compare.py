@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from benchmarks.fresh import Broken, answered
 from benchmarks.sample import Sample, Setting
-from benchmarks.workloads import Bar, Workload
+from benchmarks.workloads import Bar, Kind, Workload
 
 Answer = TypeVar("Answer")
 
@@ -44,12 +44,17 @@ class Line:
         """What the bar speaks of."""
         if self.bar is not None and self.bar.of == "ratio":
             return self.ratio or 0.0
+        if self.bar is not None and self.bar.of == "more":
+            return median(ours - other for other, ours in zip(self.other, self.ours, strict=True))
         return median(self.ours)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What one figure of ours is made of, and the CPU of the threads that made it in the same unit."""
+    """
+    What one figure of ours is made of, in *unit*, and the CPU of the threads that made it: milliseconds a run
+    where runs are timed, else microseconds a task.
+    """
 
     workload: str
     unit: str
@@ -76,11 +81,17 @@ def shortened(setting: Setting, share: int) -> Setting:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number taken from a sample."""
+    """One number taken from a sample; *name* begins with its unit as *unit* has it."""
 
     name: str
     take: Callable[[Sample], float]
     digits: int = 1
+    unit: str = "µs a task"
+
+
+def noted(name: str, note: str, digits: int = 1, unit: str = "ms") -> Figure:
+    """Give a number that the work itself has noted; 0 where it has not."""
+    return Figure(name, lambda sample: sample.notes.get(note, 0.0), digits, unit)
 
 
 def slowest_but_5_percent(sample: Sample) -> float:
@@ -94,18 +105,55 @@ def own_cpu(sample: Sample) -> float:
     return sample.threads.get("MainThread", sample.cpu) / sample.units * 1e6
 
 
+def grown(sample: Sample) -> float:
+    """Give the MB by which a long stream has grown; 0 for one that was too short to tell."""
+    early = sample.notes.get("RSS early")
+    return 0.0 if early is None else sample.notes["RSS late"] - early
+
+
 OWN_CPU = Figure("CPU µs a task of the caller's thread", own_cpu)
 CPU = Figure("CPU µs a task", lambda sample: sample.cpu / sample.units * 1e6)
 WALL = Figure("wall µs a task", lambda sample: sample.wall / sample.units * 1e6)
-LAP = Figure("wall ms a run, p50", lambda sample: median(sample.laps) * 1e3, 3)
+LAP = Figure("wall ms a run, p50", lambda sample: median(sample.laps) * 1e3, 3, "ms a run")
 LAP_TAIL = Figure("wall ms a run, p95", slowest_but_5_percent, 3)
 ALWAYS = (
     Figure("peak RSS MB", lambda sample: sample.peak),
     Figure("spans", lambda sample: sample.spans, 0),
     Figure("rows", lambda sample: sample.rows, 0),
 )
-# By what the workload is about; the first is the one that the bar and the parts speak of.
-FIGURES = {"cpu": (CPU, WALL, *ALWAYS), "lap": (LAP, LAP_TAIL, CPU, *ALWAYS)}
+LAG = (
+    noted("loop lag ms, p99", "lag p99"),
+    noted("loop lag ms, p50", "lag p50", 2),
+    noted("loop lag ms, most", "lag max"),
+)
+# By what the workload is about; the first is the one that the parts speak of, and bars that name no other.
+FIGURES: Mapping[Kind, tuple[Figure, ...]] = {
+    "cpu": (CPU, WALL, *ALWAYS),
+    "wall": (WALL, CPU, *ALWAYS),
+    "lap": (LAP, LAP_TAIL, CPU, *ALWAYS),
+    "crowd": (
+        noted("KB a task, all at once", "at once", 2, "KB a task"),
+        noted("KB a task, a second later", "settled", 2),
+        CPU,
+        *ALWAYS,
+    ),
+    "stream": (
+        WALL,
+        CPU,
+        noted("RSS MB after 10,000", "RSS early"),
+        noted("RSS MB at the end", "RSS late"),
+        Figure("RSS MB grown between", grown),
+        *ALWAYS,
+    ),
+    "lag": (*LAG, WALL, *ALWAYS),
+    "web": (
+        noted("ms a request, p50", "p50", 2),
+        noted("ms a request, p99", "p99", 2),
+        *LAG,
+        Figure("CPU ms a request", lambda sample: sample.cpu / sample.notes["requests"] * 1e3, 2),
+        *ALWAYS,
+    ),
+}
 
 
 def compared(workload: Workload, repeats: int) -> list[Line]:
@@ -117,22 +165,25 @@ def compared(workload: Workload, repeats: int) -> list[Line]:
     """
     settings = (workload.other, workload.ours)
     pairs = list(in_turns(lambda side: answered(settings[side]), 2, repeats))
-    if workload.ours.level == "all":
+    if workload.ours.spanned:
         for counted, own in pairs:
             if own.spans < counted.spans:
                 raise Broken(f"{own.spans:,} spans of ours, {counted.spans:,} of the other side")
 
     lines: list[Line] = []
-    for i, figure in enumerate(FIGURES[workload.figure]):
+    figures = FIGURES[workload.figure]
+    bars = {bar.figure or figures[0].name: bar for bar in workload.bars}
+    for figure in figures:
         other, ours = ([figure.take(pair[side]) for pair in pairs] for side in (0, 1))
-        bar = workload.bar if i == 0 else None
-        lines.append(Line(workload.name, figure.name, other, ours, figure.digits, bar))
+        lines.append(Line(workload.name, figure.name, other, ours, figure.digits, bars.pop(figure.name, None)))
+    if bars:
+        raise ValueError(f"{workload.name} has a bar for {', '.join(bars)}, which is no figure of it")
     return lines
 
 
 def parted(workload: Workload, repeats: int) -> Parts:
     """
-    Measure what the figure of ours is made of.
+    Measure what the first figure of ours is made of.
 
     Raises:
         Broken: A process failed.
@@ -147,6 +198,6 @@ def parted(workload: Workload, repeats: int) -> Parts:
     steps = zip(rungs, figures, [0.0, *figures], strict=False)
     parts = {rung.part: figure - before for rung, figure, before in steps}
     whole = min((answers[-1] for answers in rounds), key=timed.take)
-    scale = 1e6 / whole.units if timed is CPU else 1e3 / len(whole.laps)
+    scale = 1e3 / len(whole.laps) if timed is LAP else 1e6 / whole.units
     threads = {name: seconds * scale for name, seconds in whole.threads.items()}
-    return Parts(workload.name, "µs a task" if timed is CPU else "ms a run", parts, threads)
+    return Parts(workload.name, timed.unit, parts, threads)

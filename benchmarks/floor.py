@@ -11,7 +11,7 @@ keep up, the batch goes in by one `executemany`. What never belongs here: anythi
 such a person would not think of, and anything that makes it slower than it has to be.
 
 Each form can be measured by itself: `python -m benchmarks.child floor sequential --units 20000`, and likewise
-with `fan_out` and `pooled`.
+with `fan_out`, `pooled` and `threaded`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import time
 import uuid
 from asyncio import wrap_future
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -39,6 +40,7 @@ Row: TypeAlias = tuple[str, str, str, str, int]
 TABLE = "create table if not exists state(flow_run text, run text, name text, state text, at integer)"
 INSERT = "insert into state values(?, ?, ?, ?, ?)"
 CONCURRENCY = 256
+THREADS = 64
 
 
 class Writer(Thread):
@@ -119,11 +121,11 @@ class Floor:
         self._limiter = anyio.CapacityLimiter(CONCURRENCY)
         self._numbers = count(1)
 
-    async def task(self, flow_run: str, body: Callable[[Argument], Awaitable[Result]], argument: Argument) -> Result:
+    def _begun(self, flow_run: str, name: str) -> tuple[str, dict[str, str | int]]:
+        """Give the id of a new task run, and the attributes of its span."""
         number = next(self._numbers)
-        name = body.__name__
         run = f"{flow_run}-{number}"
-        about: dict[str, str | int] = {
+        return run, {
             "flow.name": "floor",
             "flow_run.id": flow_run,
             "task.name": name,
@@ -131,6 +133,10 @@ class Floor:
             "task_run.name": f"{name}-{number}",
             "attempt": 1,
         }
+
+    async def task(self, flow_run: str, body: Callable[[Argument], Awaitable[Result]], argument: Argument) -> Result:
+        name = body.__name__
+        run, about = self._begun(flow_run, name)
         async with self._limiter:
             with self._tracer.start_as_current_span(name, attributes=about):
                 self._writer.write((flow_run, run, name, "Running", time.time_ns()))
@@ -140,6 +146,20 @@ class Floor:
                     self._writer.write((flow_run, run, name, "Failed", time.time_ns()))
                     raise
                 self._writer.write((flow_run, run, name, "Completed", time.time_ns()))
+        return result
+
+    def blocking_task(self, flow_run: str, body: Callable[[Argument], Result], argument: Argument) -> Result:
+        """The same for a body that blocks; how many there are at once is up to the pool that it runs in."""
+        name = body.__name__
+        run, about = self._begun(flow_run, name)
+        with self._tracer.start_as_current_span(name, attributes=about):
+            self._writer.write((flow_run, run, name, "Running", time.time_ns()))
+            try:
+                result = body(argument)
+            except BaseException:
+                self._writer.write((flow_run, run, name, "Failed", time.time_ns()))
+                raise
+            self._writer.write((flow_run, run, name, "Completed", time.time_ns()))
         return result
 
     async def flow(self, body: Callable[[str], Awaitable[None]]) -> None:
@@ -198,8 +218,28 @@ class Floor:
 
         await self.flow(body)
 
+    def threaded(self, tasks: int) -> None:
+        """A body that blocks, in a pool of 64 threads; no loop anywhere."""
+        flow_run = uuid.uuid4().hex
+        with self._tracer.start_as_current_span("floor", attributes={"flow_run.id": flow_run}):
+            self._writer.write((flow_run, flow_run, "floor", "Running", time.time_ns()))
+            with ThreadPoolExecutor(THREADS) as pool:
+                # A context for each: the flow's span is the parent of theirs.
+                calls = [
+                    pool.submit(copy_context().run, self.blocking_task, flow_run, noop_blocking, i)
+                    for i in range(tasks)
+                ]
+            for call in calls:
+                call.result()
+            self._writer.write((flow_run, flow_run, "floor", "Completed", time.time_ns()))
+            self._writer.committed().result()
+
 
 async def noop(i: int) -> int:
+    return i
+
+
+def noop_blocking(i: int) -> int:
     return i
 
 

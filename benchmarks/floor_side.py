@@ -56,7 +56,7 @@ def works(*, home: Path, level: str) -> Generator[Works]:
                 "pooled": floor.pooled,
                 "large": large,
             },
-            blocking={"warm": lambda _: portal().call(floor.one, 1)},
+            blocking={"warm": lambda _: portal().call(floor.one, 1), "threaded": floor.threaded},
             recorded=lambda: _recorded(path),
         )
 

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.sample import Recorded, Works
+from benchmarks import ours_many
+from benchmarks.sample import Notes, Recorded, Works
 from headrace import State, flow, run, task
 
 
@@ -110,7 +111,7 @@ def works(*, home: Path, level: str) -> Generator[Works]:
     durability: Literal["off", "batched"] = "off" if level == "off" else "batched"
     recorded = flow(durability=durability)
     one, one_without = recorded(warm_async), recorded(one_bare)
-    awaited: dict[str, Callable[[int], Awaitable[object]]] = {
+    awaited: dict[str, Callable[[int], Awaitable[Notes | None]]] = {
         "sequential": recorded(sequential),
         "sequential_bare": recorded(sequential_bare),
         "large": recorded(large),
@@ -118,7 +119,7 @@ def works(*, home: Path, level: str) -> Generator[Works]:
         "large_states": recorded(large_states),
         "large_states_bare": recorded(large_states_bare),
     }
-    blocking: dict[str, Callable[[int], object]] = {
+    blocking: dict[str, Callable[[int], Notes | None]] = {
         "sequential_blocking": recorded(sequential_blocking),
         "sequential_blocking_bare": recorded(sequential_blocking_bare),
         "warm": recorded(warm),
@@ -126,6 +127,8 @@ def works(*, home: Path, level: str) -> Generator[Works]:
         "warm_async": lambda units: run(one(units)),
         "warm_async_bare": lambda units: run(one_without(units)),
     }
+    awaited |= ours_many.awaited(durability)
+    blocking |= ours_many.blocking(durability)
     path = home / "headrace.db"
     yield Works(awaited, blocking, lambda: _recorded(path))
 

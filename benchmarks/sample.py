@@ -20,6 +20,8 @@ from benchmarks.meter import measured, peak_memory
 # What is switched on, each level with all of the one before: tasks only, a journal to a store in memory,
 # SQLite, spans.
 LEVELS = ("off", "memory", "sqlite", "all")
+# What a work saw while it ran and no meter can see from outside, by name.
+Notes = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Setting:
     """
     What one process is asked: *laps* runs of *work*, each of *units* tasks, after some laps that do not
     count.
+
+    With a *trace_map_limit* of 0 every task makes its spans, also those of large maps.
     """
 
     side: str
@@ -35,6 +39,12 @@ class Setting:
     laps: int = 1
     level: str = "all"
     log_level: str = "WARNING"
+    trace_map_limit: int = 0
+
+    @property
+    def spanned(self) -> bool:
+        """Whether each task makes a span of its own, so that they can be counted."""
+        return self.level == "all" and not self.trace_map_limit
 
     @property
     def kept(self) -> bool:
@@ -58,6 +68,7 @@ class Sample:
     spans: int
     rows: int
     finished: int
+    notes: Notes
 
     def text(self) -> str:
         return json.dumps(asdict(self))
@@ -79,12 +90,12 @@ class Recorded:
 @dataclass(frozen=True)
 class Works:
     """
-    What a side can run, by name; each takes the number of tasks. *recorded* looks into its store, if it has
-    one.
+    What a side can run, by name; each takes the number of tasks, and may give notes. *recorded* looks into
+    its store, if it has one.
     """
 
-    awaited: Mapping[str, Callable[[int], Awaitable[object]]]
-    blocking: Mapping[str, Callable[[int], object]]
+    awaited: Mapping[str, Callable[[int], Awaitable[Notes | None]]]
+    blocking: Mapping[str, Callable[[int], Notes | None]]
     recorded: Callable[[], Recorded]
 
 
@@ -100,13 +111,15 @@ class Course:
     Iterated, it gives the number of tasks to run, lap by lap, and measures from one to the next.
 
     The laps that warm up come first and are not counted; that tasks are recorded when a lap returns is seen
-    there, where looking costs nothing. The counted stretch ends when the spans are exported.
+    there, where looking costs nothing. The counted stretch ends when the spans are exported. Notes are kept
+    of the last lap.
     """
 
     setting: Setting
     flushed: Callable[[], int]
     recorded: Callable[[], Recorded]
     sample: Sample | None = None
+    notes: Notes = field(default_factory=dict[str, float])
     _laps: list[float] = field(default_factory=list[float])
 
     def __iter__(self) -> Iterator[int]:
@@ -134,4 +147,5 @@ class Course:
             spans=spans,
             rows=after.rows - before.rows,
             finished=after.finished - before.finished,
+            notes=self.notes,
         )

@@ -33,7 +33,7 @@ def aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def comparison(lines: Iterable[Line]) -> str:
-    head = ("workload", "figure", "floor least / median", "ours least / median", "ratio", "bar", "met")
+    head = ("workload", "figure", "by hand, least / median", "ours, least / median", "ratio", "bar", "met")
     rows: list[tuple[str, ...]] = []
     named = ""
     for line in lines:
@@ -48,7 +48,7 @@ def comparison(lines: Iterable[Line]) -> str:
 def breakdown(every: Iterable[Parts]) -> str:
     rows: list[tuple[str, ...]] = []
     for parts in every:
-        digits = 3 if parts.unit == "ms a run" else 1
+        digits = 1 if parts.unit == "µs a task" else 3
         sum_of = " + ".join(f"{part} {value:.{digits}f}" for part, value in parts.parts.items())
         threads = ", ".join(f"{name} {value:.{digits}f}" for name, value in parts.threads.items()) or NONE
         rows.append((parts.workload, parts.unit, f"{sum(parts.parts.values()):.{digits}f}", sum_of, threads))
@@ -77,9 +77,10 @@ def _judged(line: Line) -> tuple[str, str]:
     if line.bar is None:
         return "", ""
     aim = "" if line.bar.aim is None else f" (aim {line.bar.aim:g})"
-    unit = " ms" if line.bar.of == "value" else "x"
-    met = "yes" if line.judged <= line.bar.limit else "NO"
-    return f"<= {line.bar.limit:g}{unit}{aim}", met
+    limit = f"{line.bar.limit:.3g}x" if line.bar.of == "ratio" else f"{line.bar.limit:g} {line.bar.unit}"
+    more = "+" if line.bar.of == "more" else ""
+    met = "yes" if line.judged <= line.bar.limit else f"NO: {line.judged:.3g}"
+    return f"<= {more}{limit}{aim}", met
 
 
 def _version(package: str) -> str:

@@ -2,8 +2,8 @@
 What is measured, against what, and the bar: data only. How it is asked, compared and printed is elsewhere.
 
 Whatever is not said otherwise runs with everything on: SQLite journal, every span exported to an exporter
-that discards, log level WARNING. Only `logging` and `hello` run at the default INFO, with stderr going to a
-file.
+that discards, log level WARNING. Only `logging`, `rows` and `hello` run at the default INFO, with stderr going
+to a file. Every task makes its spans; where it is said that large maps are collapsed, they are as by default.
 """
 
 from __future__ import annotations
@@ -14,19 +14,26 @@ from typing import Literal
 from benchmarks.sample import Setting
 
 TASKS = 20_000
-Kind = Literal["cpu", "lap"]
+ITEMS = 10_000
+COLLAPSED = 500
+Kind = Literal["cpu", "wall", "lap", "crowd", "stream", "lag", "web"]
+
+
+PARTS = (("life", "off"), ("journal", "memory"), ("store", "sqlite"))
 
 
 @dataclass(frozen=True)
 class Bar:
     """
-    *limit* holds for the ratio of ours to the other side, or for our own figure; *aim* is hoped for, not
-    asked.
+    *limit* holds for the ratio of ours to the other side, for what ours is more, or for our own figure; *aim*
+    is hoped for, not asked. *figure* is the name of one, by default the first of the workload's.
     """
 
-    of: Literal["ratio", "value"]
+    of: Literal["ratio", "more", "value"]
     limit: float
     aim: float | None = None
+    figure: str = ""
+    unit: str = "ms"
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,9 @@ class Workload:
     """
     One line of the table: *ours* against *other*.
 
-    *figure* is CPU microseconds a task, or the median wall milliseconds of a lap. *rungs* are the settings
-    whose successive differences are the parts of it; the first is measured whole.
+    *figure* is what it is about, which decides what is shown of it. *rungs* are the settings whose successive
+    differences are the parts of the first; the first rung is measured whole. A *long* one is measured in half
+    as many rounds.
     """
 
     name: str
@@ -57,8 +65,9 @@ class Workload:
     ours: Setting
     other: Setting
     figure: Kind = "cpu"
-    bar: Bar | None = None
+    bars: tuple[Bar, ...] = ()
     rungs: tuple[Rung, ...] = ()
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,15 @@ def rungs(ours: Setting, *, store: bool = True) -> tuple[Rung, ...]:
     Give the steps that lead up to *ours*: to a store in memory and no tracer, or from there to everything on.
     """
     off = ours.at("off")
-    first = (
-        Rung("life", replace(off, work=f"{off.work}_bare"), own_thread=True),
-        Rung("bind", off, own_thread=True),
-        Rung("journal", ours.at("memory")),
-    )
-    return (*first, Rung("store", ours.at("sqlite")), Rung("span", ours.at("all"))) if store else first
+    bare = Rung("life", replace(off, work=f"{off.work}_bare"), own_thread=True)
+    first = (bare, Rung("bind", off, own_thread=True), Rung("journal", ours.at("memory")))
+    return (*first, Rung("store", ours.at("sqlite")), Rung("span", ours)) if store else first
+
+
+def levels(ours: Setting, plain: Setting | None = None) -> tuple[Rung, ...]:
+    """Give the steps that lead up to *ours* from the *plain* program, where there is one."""
+    first = () if plain is None else (Rung("plain", plain),)
+    return (*first, *(Rung(part, ours.at(level)) for part, level in PARTS), Rung("span", ours))
 
 
 FLOOR = Setting("floor", "sequential", TASKS)
@@ -95,8 +107,22 @@ BLOCKING = Setting("ours", "sequential_blocking", TASKS)
 LOGGING = Setting("ours", "sequential", TASKS, log_level="INFO")
 LARGE = Setting("ours", "large", laps=9)
 LARGE_STATES = Setting("ours", "large_states", laps=9)
+FAN_OUT = Setting("ours", "fan_out", ITEMS)
 WARM = Setting("ours", "warm", laps=300)
 WARM_ASYNC = Setting("ours", "warm_async", laps=300)
+
+THREADS = Setting("ours", "threads", ITEMS)
+NAPS = Setting("ours", "naps", 50_000, trace_map_limit=COLLAPSED)
+PLAIN_NAPS = Setting("plain", "naps", 50_000, level="off")
+CROWD = Setting("ours", "crowd", 100_000, trace_map_limit=COLLAPSED)
+PLAIN_CROWD = Setting("plain", "crowd", 100_000, level="off")
+SUBMITTED = Setting("ours", "crowd_submitted", 100_000)
+STREAM = Setting("ours", "stream", 1_000_000, trace_map_limit=COLLAPSED)
+WEB = Setting("ours", "web", 10_000)
+PLAIN_WEB = Setting("plain", "web", 10_000, level="off")
+LAG = Setting("ours", "lagging", 100_000)
+ROWS = Setting("ours", "rows_one_by_one", ITEMS, laps=3, log_level="INFO")
+BATCHES = Setting("ours", "rows_in_batches", ITEMS // 100, laps=9, log_level="INFO")
 
 WORKLOADS = (
     Workload(
@@ -104,7 +130,7 @@ WORKLOADS = (
         "awaited no-op tasks in an async flow, one after another, everything on",
         OURS,
         FLOOR,
-        bar=Bar("ratio", 0.6, aim=0.3),
+        bars=(Bar("ratio", 0.6, aim=0.3),),
         rungs=rungs(OURS),
     ),
     Workload(
@@ -112,7 +138,7 @@ WORKLOADS = (
         "the same with HEADRACE_DATABASE_URL=memory: and no tracer; the floor still with everything on",
         OURS.at("memory"),
         FLOOR,
-        bar=Bar("ratio", 0.25),
+        bars=(Bar("ratio", 0.25),),
         rungs=rungs(OURS, store=False),
     ),
     Workload(
@@ -120,7 +146,7 @@ WORKLOADS = (
         "calls of a sync no-op task in a sync flow, against the async ones (they stand under 'floor')",
         BLOCKING,
         OURS,
-        bar=Bar("ratio", 1.3),
+        bars=(Bar("ratio", 1.3),),
         rungs=rungs(BLOCKING),
     ),
     Workload(
@@ -129,7 +155,7 @@ WORKLOADS = (
         LARGE,
         Setting("floor", "large", laps=9),
         figure="lap",
-        bar=Bar("value", 50.0),
+        bars=(Bar("value", 50.0),),
         rungs=rungs(LARGE),
     ),
     Workload(
@@ -138,7 +164,7 @@ WORKLOADS = (
         LARGE_STATES,
         Setting("floor", "large", laps=9),
         figure="lap",
-        bar=Bar("value", 50.0),
+        bars=(Bar("value", 50.0),),
         rungs=rungs(LARGE_STATES),
     ),
     Workload(
@@ -147,7 +173,7 @@ WORKLOADS = (
         WARM,
         Setting("floor", "warm", laps=300),
         figure="lap",
-        bar=Bar("value", 1.0),
+        bars=(Bar("value", 1.0),),
         rungs=rungs(WARM),
     ),
     Workload(
@@ -164,6 +190,110 @@ WORKLOADS = (
         LOGGING,
         FLOOR,
         rungs=(*rungs(OURS), Rung("log", LOGGING)),
+    ),
+    Workload(
+        "fan-out",
+        "a map of no-op async tasks, gathered, against one anyio task and one turn of the limiter an item",
+        FAN_OUT,
+        Setting("floor", "fan_out", ITEMS),
+        bars=(Bar("ratio", 0.6, aim=0.3),),
+        rungs=levels(FAN_OUT),
+    ),
+    Workload(
+        "fan-out-pooled",
+        "the same against 256 workers by hand that take the next item",
+        FAN_OUT,
+        Setting("floor", "pooled", ITEMS),
+    ),
+    Workload(
+        "fan-out-submitted",
+        "the same by a submit for each item, against our own map",
+        Setting("ours", "submitted", ITEMS),
+        FAN_OUT,
+    ),
+    Workload(
+        "threads",
+        "a map of sync no-op tasks in a sync flow, against a pool of 64 threads and the floor's recording",
+        THREADS,
+        Setting("floor", "threaded", ITEMS),
+        figure="wall",
+        bars=(Bar("value", 250, unit="µs"), Bar("value", 250, unit="µs", figure="CPU µs a task")),
+        rungs=levels(THREADS),
+    ),
+    Workload(
+        "io",
+        "tasks that sleep 0.1 s, 1,000 at a time, collapsed, against 1,000 anyio workers that record nothing",
+        NAPS,
+        PLAIN_NAPS,
+        figure="wall",
+        bars=(Bar("ratio", 1 / 0.9),),
+        rungs=levels(NAPS, PLAIN_NAPS),
+        long=True,
+    ),
+    Workload(
+        "crowd",
+        "100,000 tasks of one map that wait at once, collapsed, against as many anyio tasks that record nothing",
+        CROWD,
+        PLAIN_CROWD,
+        figure="crowd",
+        bars=(Bar("value", 6, unit="KB"),),
+        rungs=levels(CROWD),
+        long=True,
+    ),
+    Workload(
+        "crowd-submitted",
+        "the same by a submit for each task, and with spans of each",
+        SUBMITTED,
+        PLAIN_CROWD,
+        figure="crowd",
+        bars=(Bar("value", 6, unit="KB"),),
+        long=True,
+    ),
+    Workload(
+        "stream",
+        "a stream of 1,000,000 no-op tasks, 100 in flight, against five of 10,000 (they stand under 'by hand')",
+        STREAM,
+        replace(STREAM, units=ITEMS, laps=5),
+        figure="stream",
+        bars=(
+            Bar("ratio", 1.2),
+            Bar("value", 10, unit="MB", figure="RSS MB grown between"),
+            Bar("value", 200, unit="MB", figure="peak RSS MB"),
+        ),
+        long=True,
+    ),
+    Workload(
+        "lag",
+        "a loop on which 100,000 no-op tasks are mapped, against an idle one",
+        LAG,
+        Setting("plain", "idle", level="off"),
+        figure="lag",
+        bars=(Bar("value", 20),),
+    ),
+    Workload(
+        "web",
+        "a FastAPI handler, 200 requests a second, with a flow of five awaited tasks against the same without it",
+        WEB,
+        PLAIN_WEB,
+        figure="web",
+        bars=(Bar("more", 1.0), Bar("value", 20, figure="loop lag ms, p99")),
+        rungs=levels(WEB, PLAIN_WEB),
+    ),
+    Workload(
+        "rows",
+        "10,000 rows, each a call of a sync task, against a hundred rows a task, submitted (under 'by hand'); at INFO",
+        ROWS,
+        BATCHES,
+        figure="lap",
+        long=True,
+    ),
+    Workload(
+        "rows-mapped",
+        "the same rows by one map",
+        replace(ROWS, work="rows_mapped"),
+        BATCHES,
+        figure="lap",
+        long=True,
     ),
 )
 
