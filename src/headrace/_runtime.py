@@ -52,6 +52,7 @@ class Runtime:
         self.settings = settings
         logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
+        self.journal.patience = settings.cleanup_seconds
         self.furnish(store or open_store(settings))
         self.progress = self.journal.progress = open_progress(self)
 

@@ -26,6 +26,7 @@ class Settings:
         durability: HEADRACE_DURABILITY; what flows do that do not say: off, batched or strict. batched.
         trace_map_limit: HEADRACE_TRACE_MAP_LIMIT; a map or stream of more items is one span in the trace. 500; 0 for
             never.
+        cleanup_seconds: HEADRACE_CLEANUP_SECONDS; how long a flow waits for the cleanup of what was cancelled with it. 10.
         progress: HEADRACE_PROGRESS; whether a terminal shows how far long maps and streams are: 1 or 0. 1.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     sqlite_synchronous: str | None = None
     durability: str = "batched"
     trace_map_limit: int = 500
+    cleanup_seconds: int = 10
     progress: bool = True
 
     @classmethod
@@ -55,6 +57,7 @@ class Settings:
             sqlite_synchronous=one_of(given, "HEADRACE_SQLITE_SYNCHRONOUS", ("OFF", "NORMAL", "FULL", "EXTRA")),
             durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),
             trace_map_limit=whole_number(given, "HEADRACE_TRACE_MAP_LIMIT", 500),
+            cleanup_seconds=whole_number(given, "HEADRACE_CLEANUP_SECONDS", 10),
             progress=one_of(given, "HEADRACE_PROGRESS", ("0", "1")) != "0",
         )
 

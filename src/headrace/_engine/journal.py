@@ -39,7 +39,7 @@ class Journal:
         self.now = now
         self.observer: Observer | None = None
         self.owner = ""
-        self.patience = 10.0
+        self.patience: float = 10
         self.progress: Progress | None = None
         self.live: dict[str, Any] = {}
 
