@@ -30,7 +30,8 @@ __all__ = ["Stream"]
 
 T_co = TypeVar("T_co", covariant=True)
 LIMIT: Final = 100
-BREATH: Final = 0.001  # seconds without a wait, after which the loop is let go on; and what a quick pull takes at most
+BREATH: Final = 0.001  # seconds without a wait, after which the loop is let go on
+SLOW: Final = 0.02  # seconds; a source is slow if two pulls in a row take as long
 
 
 class Stream(Generic[T_co]):
@@ -60,6 +61,7 @@ class Stream(Generic[T_co]):
         self._bell = Gate()
         self._feeder: Feeder | None = None
         self._fed = Gate()
+        self._took = 0.0
         self._quick = True
         self._used = False
         self._closed = False
@@ -98,7 +100,8 @@ class Stream(Generic[T_co]):
             self._submit(self._rows.pull())
         except Exception as error:
             self._breaks(error)
-        self._quick = perf_counter() - before < BREATH
+        before, self._took = self._took, perf_counter() - before
+        self._quick = min(before, self._took) < SLOW
 
     def _breaks(self, error: BaseException) -> None:
         """Note that a source has raised: what is in flight is still handed on."""
@@ -123,8 +126,6 @@ class Stream(Generic[T_co]):
         """
         Give the next result.
 
-        While the consumer has it, as many as may be are in flight, unless the source is one that keeps it waiting.
-
         Raises:
             Exception: What its run raised.
         """
@@ -133,11 +134,14 @@ class Stream(Generic[T_co]):
         value = promise.state if self._states else promise.outcome()
         if self._feeder is not None:
             self._feeder.rouse()
-        elif self._quick and self._room:
-            self._pull()
         if not self._flight:
             self._bell.open()
         return value
+
+    def _refill(self) -> None:
+        """Pull one for one handed on, though others may be ready: not from a source that keeps them waiting."""
+        if self._quick and self._room and self._feeder is None:
+            self._pull()
 
     def _awaited(self) -> list[Gate]:
         """Give what has to happen before there is anything to do."""
@@ -236,6 +240,7 @@ class Stream(Generic[T_co]):
             while not self._closed:
                 if self._ready():
                     yield self._take()
+                    self._refill()
                 elif self._room:
                     self._pull()
                 elif self._over():
@@ -286,6 +291,7 @@ class Stream(Generic[T_co]):
             while not self._closed:
                 if self._ready():
                     yield self._take()
+                    self._refill()
                 elif self._room and self._feeder is None:
                     self._pull()
                 elif self._over():
