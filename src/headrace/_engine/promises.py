@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from headrace._model.annotations import watch
 from headrace._engine.spec import Spec
+from headrace._model.annotations import watch
 from headrace._model.ids import run_id
 from headrace._model.naming import flow_run_name
 from headrace._model.records import moment, task_run_name

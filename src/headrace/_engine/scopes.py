@@ -121,7 +121,7 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
     if not ended:
         given_up(run, crew)
     error = concluded(run, crew)
-    return error if error is not None and isinstance(stop, BaseException) else host.really(run, stop)
+    return host.really(run, stop) if error is None else error
 
 
 def given_up(run: FlowRunning, crew: Crew) -> None:
@@ -134,7 +134,7 @@ def given_up(run: FlowRunning, crew: Crew) -> None:
 
 
 def concluded(run: FlowRunning, crew: Crew) -> Exception | None:
-    """Let go of *crew*, which is at rest; say which failures nobody saw; give the error that its policy makes of them."""
+    """Let go of *crew*, which is at rest; say which failures nobody saw; give what its policy makes of them."""
     run.crew = None
     if crew.policy == "cancel" and (errors := crew.errors()):
         run.stopping = None

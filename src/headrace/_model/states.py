@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -42,7 +42,7 @@ class StateType(enum.StrEnum):
 
 
 TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
-UNSUCCESSFUL = {
+UNSUCCESSFUL: dict[StateType, tuple[Callable[[str], Exception], str]] = {
     StateType.FAILED: (FailedRun, "The run failed."),
     StateType.CRASHED: (CrashedRun, "The run crashed."),
     StateType.CANCELLED: (CancelledRun, "The run was cancelled."),
