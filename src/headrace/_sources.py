@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Sized
+from collections.abc import AsyncIterable
 from typing import Any, Final, NamedTuple, cast
 
 from headrace._decorated import Decorated
 from headrace._engine.promises import Promises
-from headrace._engine.upstream import ONE, fields
-from headrace._model.annotations import allow_failure, quote
-from headrace._submission import ITERABLES, UNMAPPED, WHOLE, named, upstream
+from headrace._engine.upstream import FORGIVING, ITERABLES, ONE, QUOTED, fields
+from headrace._model.annotations import allow_failure
+from headrace._submission import SIZED, UNMAPPED, WHOLE, named, upstream
 from headrace.errors import MappingLengthMismatch, MappingMissingIterable, SpentSource, short
 
 # Held as `type[Any]`, so that a checker goes on knowing nothing of the user's values once they are told apart.
 ASYNC: tuple[type[Any], ...] = (AsyncIterable,)
-SIZED: tuple[type[Any], ...] = (Sized,)
-FORGIVING: tuple[type[Any], ...] = (allow_failure,)
-QUOTED: tuple[type[Any], ...] = (quote,)
 END: Final = object()
 
 

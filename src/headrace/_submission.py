@@ -1,11 +1,11 @@
-"""Submission: how `submit`, `map` and `stream` turn a call into work of the crew around it. Runs and waits for nothing."""
+"""Submission: how `submit`, `map` and `stream` make a call work of the crew around it. Runs and waits for nothing."""
 
 from __future__ import annotations
 
 import inspect
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextvars import Context, copy_context
 from typing import Any, Final, cast
 
@@ -16,8 +16,8 @@ from headrace._engine.context import current_run
 from headrace._engine.groups import Group
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
-from headrace._engine.upstream import ONE, fields
-from headrace._model.annotations import allow_failure, quote, unmapped
+from headrace._engine.upstream import FORGIVING, ITERABLES, ONE, QUOTED, fields
+from headrace._model.annotations import allow_failure, unmapped
 from headrace._model.ids import FIRST
 from headrace._runners.maps import LONGEST, Arguments, Mapped
 from headrace._runtime import Opening
@@ -32,11 +32,12 @@ from headrace.errors import (
 )
 from headrace.futures import Future, FutureList, blocked
 
-ITERABLES: tuple[type[Any], ...] = (Iterable,)
-WHOLE: tuple[type[Any], ...] = (str, bytes, bytearray, io.IOBase)
+# Held as `type[Any]`, so that a checker goes on knowing nothing of the user's values once they are told apart.
+COUNTED: tuple[type[Any], ...] = (tuple, range)
+SIZED: tuple[type[Any], ...] = (Sized,)
 UNMAPPED: tuple[type[Any], ...] = (unmapped,)
+WHOLE: tuple[type[Any], ...] = (str, bytes, bytearray, io.IOBase)
 Column = tuple[Any, int | None]
-Decided = tuple[bool, Any]
 ROOT: Final = int(FIRST, 16)
 
 
@@ -213,13 +214,13 @@ def named(decorated: Decorated, args: tuple[Any, ...]) -> list[str]:
 
 
 def part(task: str, name: str, value: Any, iterators: dict[int, str]) -> tuple[bool, Any]:
-    """Decide on one argument: whether it is mapped over, and its items with their number, or the value for every call."""
-    if isinstance(value, quote):
+    """Tell whether an argument is mapped over; give its items and their number, or the value that each call gets."""
+    if isinstance(value, QUOTED):
         return False, value
     if isinstance(value, UNMAPPED):
         return False, value.value
-    if isinstance(value, allow_failure):
-        inner: Any = value.value
+    if isinstance(value, FORGIVING):
+        inner = value.value
         if isinstance(inner, UNMAPPED):
             return False, allow_failure(inner.value)
         if isinstance(inner, ONE):
@@ -237,7 +238,7 @@ def part(task: str, name: str, value: Any, iterators: dict[int, str]) -> tuple[b
     if (
         not isinstance(value, ITERABLES)
         or isinstance(value, WHOLE)
-        or (fields(value.__class__) and not isinstance(value, Sized))
+        or (fields(value.__class__) and not isinstance(value, SIZED))
     ):
         return False, value
     return True, items_of(task, name, value, iterators)
@@ -258,10 +259,10 @@ def items_of(task: str, name: str, value: Any, iterators: dict[int, str]) -> Col
     Raises:
         SpentSource: It is an iterator that was read to its end, or is another argument, too.
     """
-    if isinstance(value, tuple | range):
-        return value, len(cast("Sequence[Any]", value))
-    if isinstance(value, Sized):
-        items: list[Any] = list(cast("Iterable[Any]", value))
+    if isinstance(value, COUNTED):
+        return value, len(value)
+    if isinstance(value, SIZED):
+        items = list(value)
         return items, len(items)
     if inspect.isgenerator(value) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:
         raise SpentSource(task, name, "the generator was read to its end before")

@@ -25,6 +25,10 @@ LEAVES: tuple[type[Any], ...] = (State, Promise, Promises, Annotation)
 STATES: tuple[type[Any], ...] = (State,)
 ONE: tuple[type[Any], ...] = (State, Promise)
 ITERABLES: tuple[type[Any], ...] = (Iterable,)
+TUPLES: tuple[type[Any], ...] = (tuple,)
+ANNOTATIONS: tuple[type[Any], ...] = (Annotation,)
+FORGIVING: tuple[type[Any], ...] = (allow_failure,)
+QUOTED: tuple[type[Any], ...] = (quote,)
 
 
 @functools.lru_cache(maxsize=1_000)
@@ -36,7 +40,7 @@ def shape(kind: Any) -> Shape:
         return "mapping"
     if kind in {list, tuple, set, frozenset}:
         return "sequence"
-    if issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_make"):
+    if issubclass(kind, TUPLES) and hasattr(kind, "_fields") and hasattr(kind, "_make"):
         return "named"
     return "record" if fields(kind) else "opaque"
 
@@ -78,7 +82,7 @@ def found(value: Any, depth: int = 0) -> Iterator[Promise]:
         yield value
     elif isinstance(value, Promises):
         yield from value.promises()
-    elif isinstance(value, Annotation):
+    elif isinstance(value, ANNOTATIONS):
         yield from found(value.value, depth + 1)
 
 
@@ -199,9 +203,9 @@ def resolved(run: Run, value: Any, forgiving: bool = False) -> Any:
             return upstream_value(run, leaf, forgiving)
         if isinstance(leaf, Promises):
             return [instead(promise) for promise in leaf.promises()]
-        if isinstance(leaf, quote):
+        if isinstance(leaf, QUOTED):
             return leaf.value
-        return resolved(run, leaf.value, forgiving or isinstance(leaf, allow_failure))
+        return resolved(run, leaf.value, forgiving or isinstance(leaf, FORGIVING))
 
     return replaced(value, instead)
 
@@ -242,7 +246,7 @@ def results(value: Any, promises: Sequence[Promise]) -> Any:
             return given[id(leaf)]
         if isinstance(leaf, Promises):
             return [given[id(promise)] for promise in leaf.promises()]
-        if isinstance(leaf, Annotation) and not isinstance(leaf, quote):
+        if isinstance(leaf, ANNOTATIONS) and not isinstance(leaf, QUOTED):
             return replaced(leaf.value, instead)
         return leaf
 
@@ -257,7 +261,7 @@ def states(value: Any) -> Any:
             return leaf.state
         if isinstance(leaf, Promises):
             return [promise.state for promise in leaf.promises()]
-        if isinstance(leaf, Annotation) and not isinstance(leaf, quote):
+        if isinstance(leaf, ANNOTATIONS) and not isinstance(leaf, QUOTED):
             return replaced(leaf.value, instead)
         return leaf
 

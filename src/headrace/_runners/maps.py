@@ -32,7 +32,8 @@ class Mapped(Promises):
     The calls of one map, in order.
 
     Attributes:
-        arguments: Gives those of each call; asked under the guard, from the thread or loop that runs the calls.
+        arguments: Gives those of each call; asked under the guard and in the context of the map, from the thread or
+            loop that runs the calls.
         made: The promises that exist, by place.
         next: How many calls have been made.
         total: How many there will be; None while an iterator is read that has not told.
@@ -60,8 +61,8 @@ class Mapped(Promises):
         self.wait_for = wait_for
         self.parent: Run | None = group.parent
         self.made: dict[int, Promise] = {}
-        self.next = 0
-        self.total = group.total
+        self.next: int = 0
+        self.total: int | None = group.total
         self.rest: State[Any] | None = None
         # Reentrant: the user's iterator may ask for a future of the same map.
         self.guard = threading.RLock()
