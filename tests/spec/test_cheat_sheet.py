@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -19,7 +22,7 @@ RUN = r"[a-z]+-[a-z]+"
 
 
 class Ended:
-    """A program that ran to its end: what it printed, and what it logged, without times."""
+    """A program that ran to its end: what it printed, what it logged, without times, and what was recorded of it."""
 
     def __init__(self, folder: Path, text: str, *arguments: str) -> None:
         path = folder / "program.py"
@@ -30,12 +33,22 @@ class Ended:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         self.lines = [re.sub(r"^\d\d:\d\d:\d\d\.\d\d\d \| ", "", line) for line in self.err.splitlines()]
+        self.database = folder / "home" / "headrace.db"
 
     def said(self, *patterns: str) -> None:
         """See that the log is these lines and no others; *patterns* are regular expressions."""
         assert len(self.lines) == len(patterns), self.err
         for line, pattern in zip(self.lines, patterns, strict=True):
             assert re.fullmatch(pattern, line), f"{line!r} is not {pattern!r}"
+
+    def ask(self, question: str) -> list[tuple[object, ...]]:
+        """Give the rows of its record that answer *question*, in SQL."""
+        with closing(sqlite3.connect(self.database)) as database:
+            return database.execute(question).fetchall()
+
+    def task_runs(self) -> Counter[tuple[object, ...]]:
+        """Count the recorded task runs by the name of their task and the type of their state."""
+        return Counter(self.ask("SELECT task_name, state_type FROM task_run"))
 
 
 class Records(BaseHTTPRequestHandler):
@@ -305,3 +318,153 @@ def test_the_bare_function_and_the_state_of_a_failed_flow(tmp_path: Path) -> Non
         "True Flow run encountered an exception: OSError: https://no-such-host.example",
     ]
     assert not any("transform" in line for line in ended.lines)
+
+
+PARALLEL = """
+from headrace import flow, task
+from headrace.futures import wait
+import time
+
+@task(log_prints=True)
+def process_item(item: int) -> int:
+    time.sleep(0.5)
+    return item ** 2
+
+@flow
+def parallel_pipeline(items: list[int]) -> list[int]:
+    futures = [process_item.submit(item) for item in items]
+    wait(futures)
+    return [f.result() for f in futures]
+
+result = parallel_pipeline(list(range(10)))
+print(result)
+"""
+
+
+def test_parallel_task_submission(tmp_path: Path) -> None:
+    ended = Ended(tmp_path, PARALLEL)
+
+    assert (ended.status, ended.out) == (0, "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n")
+    ended.said(
+        rf"INFO    \| headrace\.engine - Created flow run '{RUN}' for flow 'parallel-pipeline'",
+        *[r"INFO    \| Task run 'process_item-[0-9a-f]{3}' - Finished in state Completed\(\)"] * 10,
+        rf"INFO    \| Flow run '{RUN}' - Finished in state Completed\(\)",
+    )
+    ((flow_took,),) = ended.ask("SELECT end_time - start_time FROM flow_run")
+    ((tasks_took,),) = ended.ask("SELECT sum(end_time - start_time) FROM task_run")
+    assert int(str(flow_took)) < int(str(tasks_took)), "one after another they would take as long as all together"
+
+
+FORGIVEN = """
+from headrace import flow, task, allow_failure
+
+@task
+def primary_source() -> dict:
+    raise RuntimeError("primary down")
+
+@task
+def fallback_source() -> dict:
+    return {"src": "fallback", "rows": [1, 2, 3]}
+
+@task
+def merge(primary: dict, fallback: dict) -> dict:
+    return primary if primary else fallback
+
+@flow(log_prints=True)
+def resilient_fetch():
+    p_future = primary_source.submit()
+    f_future = fallback_source.submit()
+    result = merge(allow_failure(p_future), f_future)
+    print(result)
+
+resilient_fetch()
+"""
+
+
+def test_conditional_branching_with_allow_failure(tmp_path: Path) -> None:
+    ended = Ended(tmp_path, FORGIVEN)
+
+    assert (ended.status, ended.out) == (0, "")
+    said = [line for line in ended.lines if " - Finished in state " in line or " - {" in line]
+    failure = "Failed('Task run encountered an exception: RuntimeError: primary down')"
+    assert sorted(said[:2]) == [
+        f"ERROR   | Task run 'primary_source-001' - Finished in state {failure}",
+        "INFO    | Task run 'fallback_source-002' - Finished in state Completed()",
+    ]
+    assert said[2] == "INFO    | Task run 'merge-003' - Finished in state Completed()"
+    assert said[3].endswith(" - {'src': 'fallback', 'rows': [1, 2, 3]}")
+    assert said[4].endswith(" - Finished in state Completed()")
+    assert not any("never asked" in line for line in ended.lines), "the failure was looked at"
+
+
+MAPPED = """
+from headrace import flow, task
+
+@task
+def process(item: int) -> int:
+    return item * item
+
+@flow
+def map_pipeline(items: list[int]) -> list[int]:
+    futures = process.map(items)
+    return [f.result() for f in futures]
+
+print(map_pipeline(list(range(10))))
+"""
+
+
+def test_map_fan_out(tmp_path: Path) -> None:
+    ended = Ended(tmp_path, MAPPED)
+
+    assert (ended.status, ended.out) == (0, "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n")
+    assert ended.task_runs() == {("process", "COMPLETED"): 10}
+
+
+ONE_BY_ONE = """
+from headrace import flow, task
+
+@task
+def process_row(row): return row * 2
+
+@flow
+def slow(rows):
+    return [process_row(r) for r in rows]
+
+doubled = slow(list(range(10_000)))
+print(len(doubled), doubled[-1])
+"""
+IN_BATCHES = """
+from headrace import flow, task
+from itertools import islice
+
+@task
+def process_batch(batch): return [r * 2 for r in batch]
+
+@flow
+def fast(rows):
+    futures = []
+    it = iter(rows)
+    while batch := list(islice(it, 100)):
+        futures.append(process_batch.submit(batch))
+    return [r for f in futures for r in f.result()]
+
+doubled = fast(list(range(10_000)))
+print(len(doubled), doubled[-1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "task_runs"),
+    [
+        pytest.param(ONE_BY_ONE, {("process_row", "COMPLETED"): 10_000}, id="one task a row"),
+        pytest.param(IN_BATCHES, {("process_batch", "COMPLETED"): 100}, id="one task a hundred rows"),
+    ],
+)
+def test_ten_thousand_rows_are_done_in_batches_and_as_ten_thousand_tasks(
+    tmp_path: Path, text: str, task_runs: dict[tuple[str, str], int]
+) -> None:
+    """A program is given 60 s here. At 80 ms a task, 10,000 tasks would take 800."""
+    ended = Ended(tmp_path, text)
+
+    assert (ended.status, ended.out) == (0, "10000 19998\n")
+    assert ended.task_runs() == task_runs
