@@ -83,7 +83,8 @@ class Flow(Decorated, Generic[P, R_co]):
             bare(error)
             raise
 
-    # No parameter may be named return_state, so the forms with it overlap with none of the others.
+    # No parameter may be named return_state, so the forms with it overlap with none of the others. The last two are
+    # for futures in the place of arguments; without them the two before tell an editor what the function takes.
     @overload
     def submit(  # type: ignore[overload-overlap]
         self: Flow[Q, Coroutine[Any, Any, T]],
@@ -102,9 +103,18 @@ class Flow(Decorated, Generic[P, R_co]):
     @overload
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]: ...
     @overload
-    def submit(self: Flow[Q, Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def submit(
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Future[T]: ...
     @overload
-    def submit(self, /, *args: Any, **kwargs: Any) -> Future[R_co]: ...
+    def submit(
+        self, /, *args: Any, return_state: Literal[False] = ..., wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> Future[R_co]: ...
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -125,20 +135,38 @@ class Flow(Decorated, Generic[P, R_co]):
 
     @overload
     def map(
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+    @overload
+    def map(
         self, /, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> list[State[Any]]: ...
+    ) -> list[State[R_co]]: ...
     @overload
-    def map(self: Flow[Q, Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> FutureList[T]: ...
+    def map(
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> FutureList[T]: ...
     @overload
-    def map(self, /, *args: Any, **kwargs: Any) -> FutureList[R_co]: ...
+    def map(
+        self, /, *args: Any, return_state: Literal[False] = ..., wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> FutureList[R_co]: ...
 
     def map(self, /, *args: Any, **kwargs: Any) -> Any:
         """
         Start a run for each item of the iterables among the arguments; give their futures at once, in order.
 
-        What cannot be iterated, texts, and what is marked `unmapped` or `quote`, is handed to every run; defaults are never
-        mapped. A dict is mapped over its keys, a FutureList over its futures. An iterator that is the only one is read
-        as the runs begin, several are read to their end first.
+        What cannot be iterated, texts, and what is marked `unmapped` or `quote`, is handed to every run; defaults are
+        never mapped. A dict is mapped over its keys, a FutureList over its futures. An iterator that is the only one is
+        read as the runs begin, several are read to their end first.
 
         Args:
             wait_for: Futures or states that must have completed before any of them begins.
@@ -155,20 +183,48 @@ class Flow(Decorated, Generic[P, R_co]):
 
     @overload
     def stream(
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        limit: int = ...,
+        ordered: bool = ...,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Stream[State[T]]: ...
+    @overload
+    def stream(
         self,
         /,
         *args: Any,
         limit: int = ...,
         ordered: bool = ...,
         return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
         **kwargs: Any,
-    ) -> Stream[State[Any]]: ...
+    ) -> Stream[State[R_co]]: ...
     @overload
     def stream(
-        self: Flow[Q, Coroutine[Any, Any, T]], /, *args: Any, limit: int = ..., ordered: bool = ..., **kwargs: Any
+        self: Flow[Q, Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        limit: int = ...,
+        ordered: bool = ...,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
     ) -> Stream[T]: ...
     @overload
-    def stream(self, /, *args: Any, limit: int = ..., ordered: bool = ..., **kwargs: Any) -> Stream[R_co]: ...
+    def stream(
+        self,
+        /,
+        *args: Any,
+        limit: int = ...,
+        ordered: bool = ...,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Stream[R_co]: ...
 
     def stream(self, /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -188,7 +244,8 @@ class Flow(Decorated, Generic[P, R_co]):
             SpentSource: An iterator was read to its end before, or is given twice.
             SubmissionError: There is no flow run around, and no `headrace.Runtime`.
         """
-        return Stream(self, args, kwargs)
+        made: Stream[Any] = Stream(self, args, kwargs)
+        return made
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Flow[P, R_co]: ...
@@ -266,8 +323,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
             killed process loses the last moments. "strict": each task run is recorded before its caller goes on.
         durable: True is another word for durability="strict".
         task_runner: Where what the flow submits runs, and how much of it at once; see `headrace.task_runners`.
-        on_child_failure: When a submitted run fails, "wait": the others go on, and the flow fails only if it asks for that
-            result; "cancel": the others and the flow's body are cancelled, and the flow fails with that exception.
+        on_child_failure: When a submitted run fails, "wait": the others go on, and the flow fails only if it asks for
+            that result; "cancel": the others and the flow's body are cancelled, and the flow fails with that exception.
             "wait".
         on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run,
             state)`; one that raises is logged.
