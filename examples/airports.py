@@ -3,7 +3,8 @@ Airports and weather: fetched from a server that keeps failing, cleaned, joined,
 
     python3 examples/airports.py [--out FOLDER]
 
-`airports_async.py` is the same with async functions; `airports_parts` holds what is neither flow nor task.
+All datasets are fetched at once, each with its pages at once. `airports_async.py` is the same with async functions;
+`airports_parts` holds what is neither flow nor task.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def fetch(address: str, dataset: str, page: int) -> Page:
 
 @flow
 def download(address: str, dataset: str) -> list[Record]:
-    """Get all pages of a dataset; the first one tells how many there are."""
+    """Get all pages of a dataset: the first one, which tells how many there are, then the others at once."""
     first = fetch(address, dataset, 1)
-    others = [fetch(address, dataset, number) for number in range(2, first.pages + 1)]
-    return [record for page in (first, *others) for record in page.records]
+    others = fetch.map(address, dataset, range(2, first.pages + 1))
+    return [record for page in (first, *others.result()) for record in page.records]
 
 
 @task
@@ -60,13 +61,14 @@ def write(report: Report, folder: Path) -> None:
 
 @flow
 def airports(address: str, folder: Path) -> tuple[Report, str]:
-    """The whole pipeline: its report, and the id to look this run up by."""
+    """The whole pipeline: its report, and the id to look this run up by. A task waits for the futures it is given."""
     temperatures = {
-        "Seattle": clean_temperatures("Seattle", download(address, "seattle-temps")),
-        "San Francisco": clean_temperatures("San Francisco", download(address, "sf-temps")),
+        "Seattle": clean_temperatures.submit("Seattle", download.submit(address, "seattle-temps")),
+        "San Francisco": clean_temperatures.submit("San Francisco", download.submit(address, "sf-temps")),
     }
-    weather = clean_weather(download(address, "seattle-weather"))
-    report = join(temperatures, weather, clean_airports(download(address, "airports")))
+    weather = clean_weather.submit(download.submit(address, "seattle-weather"))
+    everywhere = clean_airports.submit(download.submit(address, "airports"))
+    report = join.submit(temperatures, weather, everywhere).result()
     write(report, folder)
     return report, str(get_run_context().flow_run.id)
 

@@ -1,9 +1,9 @@
 """
-The pipeline of `airports.py` with async functions: all pages of all datasets are fetched at once.
+The pipeline of `airports.py` with async functions: they wait on the event loop, and only what blocks takes a thread.
 
     python3 examples/airports_async.py [--out FOLDER]
 
-The tasks that wait for nothing are those of `airports.py`: an async flow calls a sync task as any function.
+The tasks that wait for nothing are those of `airports.py`: submitted, they work in threads beside the event loop.
 """
 
 from __future__ import annotations
@@ -33,25 +33,21 @@ async def fetch(address: str, dataset: str, page: int) -> Page:
 async def download(address: str, dataset: str) -> list[Record]:
     """Get all pages of a dataset: the first one, which tells how many there are, then the others at once."""
     first = await fetch(address, dataset, 1)
-    async with asyncio.TaskGroup() as group:
-        others = [group.create_task(fetch(address, dataset, number)) for number in range(2, first.pages + 1)]
-    return [record for page in (first, *(each.result() for each in others)) for record in page.records]
+    others = await fetch.map(address, dataset, range(2, first.pages + 1))
+    return [record for page in (first, *others) for record in page.records]
 
 
 @flow
 async def airports(address: str, folder: Path) -> tuple[Report, str]:
     """The whole pipeline: its report, and the id to look this run up by."""
-    async with asyncio.TaskGroup() as group:
-        seattle, san_francisco, weather, everywhere = (
-            group.create_task(download(address, dataset))
-            for dataset in ("seattle-temps", "sf-temps", "seattle-weather", "airports")
-        )
     temperatures = {
-        "Seattle": clean_temperatures("Seattle", seattle.result()),
-        "San Francisco": clean_temperatures("San Francisco", san_francisco.result()),
+        "Seattle": clean_temperatures.submit("Seattle", download.submit(address, "seattle-temps")),
+        "San Francisco": clean_temperatures.submit("San Francisco", download.submit(address, "sf-temps")),
     }
-    report = join(temperatures, clean_weather(weather.result()), clean_airports(everywhere.result()))
-    write(report, folder)
+    weather = clean_weather.submit(download.submit(address, "seattle-weather"))
+    everywhere = clean_airports.submit(download.submit(address, "airports"))
+    report = await join.submit(temperatures, weather, everywhere)
+    await write.submit(report, folder)
     return report, str(get_run_context().flow_run.id)
 
 
