@@ -122,6 +122,10 @@ class Trace(Protocol):
 
     trace_id: int
 
+    def carried(self) -> tuple[int, bool, str]:
+        """Give what another process has to know to go on in it: its id, whether it is sampled, its state."""
+        ...
+
     def attach(self, run: Any) -> object:
         """Make *run* the current span's owner for the code that follows; give what `detach` takes."""
         ...
@@ -249,9 +253,24 @@ class Crew(Protocol):
 
 
 class Host(Protocol):
-    """Who a life waits on: a loop that suspends, or a thread that blocks."""
+    """
+    Who a life waits on: a loop that suspends, or a thread that blocks.
+
+    Attributes:
+        elsewhere: Whether bodies are called in other processes, so that `call` is to call them all.
+    """
 
     clock: Clock
+    elsewhere: bool
+
+    def parcel(self, spec: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """
+        Give what of a call of *spec* travels to another process; None where nothing does.
+
+        Raises:
+            NotPicklable: The function or an argument cannot.
+        """
+        ...
 
     def draw(self) -> float:
         """Draw a number in [0, 1), for jitter."""

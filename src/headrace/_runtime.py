@@ -21,6 +21,7 @@ from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
 from headrace._engine.runs import FlowRunning, Run
 from headrace._hosts.clock import wall
+from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
 from headrace._ports import Host, Observer, Progress, Store
@@ -29,6 +30,7 @@ from headrace.errors import CrewGone, SettingError, StartingError
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
+    from headrace._hosts.processes import ProcessHost
     from headrace._runners.concurrent import Shop
     from headrace._runners.crew import Crew
 
@@ -96,6 +98,8 @@ def _made() -> Runtime:
     with _guard:
         if _making:
             raise StartingError
+        if (worker := imported_by_worker()) is not None:
+            raise StartingError(worker)
         if _current is None:
             _making = True
             try:
@@ -243,6 +247,15 @@ def open_progress(runtime: Runtime) -> Progress | None:
     return Shown(stream, wall.read, runtime.office.later)
 
 
+def imported_by_worker() -> str | None:
+    """Give the name of the worker process of ours that this is, while it imports the program that started it."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or not getattr(process.current_process(), "_inheriting", False):
+        return None
+    name: str = process.current_process().name
+    return f"The {name}" if name.startswith(WORKER) else None
+
+
 def child_process() -> bool:
     """Tell whether multiprocessing made this process: the terminal is its parent's to draw on."""
     process = sys.modules.get("multiprocessing.process")
@@ -275,6 +288,8 @@ def _in_child() -> None:
     global _guard, _crews, _shop
     _guard, _crews, _shop = threading.RLock(), threading.Lock(), None
     terminations.reset()
+    for host in _process_hosts:
+        host.children.forget()
     _in_parent()
     run = current_run.get()
     while run is not None:
@@ -312,7 +327,8 @@ def crew_of(run: Run | None) -> Any:
         if above.parent is None and above.call is not None:
             return above.call.crew
         above = above.parent
-    return None if above is None else above.crew or made_crew(above)
+    # What a mirrored flow run's body starts, it starts in another process.
+    return None if above is None or above.away else above.crew or made_crew(above)
 
 
 def made_crew(run: FlowRunning) -> Any:
@@ -347,7 +363,7 @@ def shop() -> Shop:
     if _shop is None:
         from headrace._runners.concurrent import Shop  # noqa: PLC0415 - asyncio, for those who submit
 
-        _shop = Shop(THREADS, lambda: host_for(True), thread_host)
+        _shop = Shop(THREADS, lambda: host_for(True), thread_host, process_host)
     return _shop
 
 
@@ -355,6 +371,23 @@ _crews = threading.Lock()
 _shop: Shop | None = None
 thread_host: Final = ThreadHost(desk)
 _loop_hosts: Final[list[Host]] = []
+_process_hosts: Final[list[ProcessHost]] = []
+
+
+def process_host() -> ProcessHost:
+    """Give the host of bodies that are called in worker processes."""
+    if not _process_hosts:
+        from headrace._hosts.processes import ProcessHost  # noqa: PLC0415 - multiprocessing, for those who want processes
+
+        _process_hosts.append(ProcessHost(desk, "headrace._worker.program"))
+    return _process_hosts[0]
+
+
+def carried() -> Any:
+    """Give the module of what stands for traces in a worker process."""
+    from headrace._telemetry import carried as module  # noqa: PLC0415 - the SDK, for workers whose flow is traced
+
+    return module
 
 
 def host_for(is_async: bool) -> Host:

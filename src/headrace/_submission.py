@@ -62,8 +62,9 @@ class Submission:
         self.parent: Run | None = current_run.get() if opening is None else None
         self.crew: Any = _runtime.crew_of(self.parent) if opening is None else opening.crew
         if self.crew is None:
-            raise SubmissionError(decorated.kind, decorated.name, method)
-        self.host = self.crew.lanes.host(self.spec.is_async)
+            worker = self.parent is not None and (self.parent.away or any(run.away for run in self.parent.ancestors()))
+            raise SubmissionError(decorated.kind, decorated.name, method, worker)
+        self.host = self.crew.lanes.host(self.spec)
         self.life = decorated.life_on(self.host)
         self.context: Context = copy_context()
         if opening is not None:
@@ -119,6 +120,7 @@ def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], 
     return_state = kwargs.pop("return_state", False)
     way = Submission(decorated, "submit", opening)
     call = way.call(args, kwargs, wait_for, way.context)
+    call.parcel = way.host.parcel(call.spec, call.args, call.kwargs)
     way.crew.submit(call)
     future = cast("Future[Any]", call.promise)
     if return_state:

@@ -21,6 +21,7 @@ __all__ = [
     "MissingExtra",
     "MissingResult",
     "NoDatabaseYet",
+    "NotPicklable",
     "NothingKept",
     "OptionError",
     "OptionTypeError",
@@ -48,6 +49,8 @@ __all__ = [
     "UpstreamTaskError",
     "WaitCircleError",
     "WaitTimeoutError",
+    "WorkerDied",
+    "WorkerStartError",
 ]
 
 
@@ -162,12 +165,15 @@ class MissingContextError(HeadraceError, RuntimeError):
 
 
 class StartingError(HeadraceError, RuntimeError):
-    """A run was begun while Headrace was starting, by a file that took the place of a module it needs."""
+    """A run was begun too early: by a module that Headrace, or a worker process, was just importing."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str | None = None) -> None:
         super().__init__(
             "A flow or task was called while Headrace was starting. Is there a file of yours named like a module of "
             "the standard library (uuid.py, random.py)? Rename it."
+            if worker is None
+            else f"{worker} imports the program that started it, and that program calls a flow or task whenever it is "
+            f"imported. Put what it is to do as a program below: if __name__ == '__main__':"
         )
 
 
@@ -219,6 +225,13 @@ class CrashedRun(HeadraceError):
         super().__init__(message)
 
 
+class WorkerDied(CrashedRun):
+    """The worker process in which the body of a run was at work has died."""
+
+    def __init__(self, name: str, run_id: str, how: str) -> None:
+        super().__init__(f"{name} crashed: its worker process {how}", run_id)
+
+
 class CancelledRun(HeadraceError):
     """
     A run was cancelled: what its caller gets, and who asks for its result.
@@ -258,9 +271,10 @@ class CrewGone(HeadraceError, RuntimeError):
 class SubmissionError(HeadraceError, RuntimeError):
     """Something was submitted where nobody would wait for it: outside of a flow run, with no runtime open."""
 
-    def __init__(self, kind: str, name: str, method: str) -> None:
+    def __init__(self, kind: str, name: str, method: str, worker: bool = False) -> None:
+        where = "in a worker process, away from the flow run" if worker else "outside of a flow run"
         super().__init__(
-            f"{name}.{method}() was called outside of a flow run, where nothing would wait for what it starts. Call it "
+            f"{name}.{method}() was called {where}, where nothing would wait for what it starts. Call it "
             f"in a function decorated with @flow, or inside `async with headrace.Runtime():`; or call the {kind} "
             f"directly: {name}(...)."
         )
@@ -336,6 +350,20 @@ class SourceTooLong(HeadraceError, ValueError):
             f"{name} was to be mapped over more than {limit:,} items, which map keeps until all are done. "
             f"Use {name}.stream(...), which keeps only those in progress."
         )
+
+
+class NotPicklable(HeadraceError, TypeError):
+    """Something of a run cannot be handed from one process to another."""
+
+    def __init__(self, what: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{what} cannot be handed to another process: {reason}. {remedy}")
+
+
+class WorkerStartError(HeadraceError, RuntimeError):
+    """A worker process did not start."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"A worker process did not start: {why}.")
 
 
 class PausedRun(HeadraceError):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import OptionError, OptionTypeError, short
 
 if TYPE_CHECKING:
     from headrace._runners.concurrent import Lanes, Shop
+    from headrace._runners.processes import ProcessLanes
 
-__all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
+__all__ = ["ConcurrentTaskRunner", "ProcessPoolTaskRunner", "ThreadPoolTaskRunner"]
 
 
 class ConcurrentTaskRunner:
@@ -53,6 +55,35 @@ class ThreadPoolTaskRunner(ConcurrentTaskRunner):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(max_workers={self.limit})"
+
+
+class ProcessPoolTaskRunner:
+    """
+    Run the bodies of submitted tasks, sync and async ones, in up to *max_workers* worker processes.
+
+    For work that keeps a CPU busy, and for what must be stoppable: a body that takes too long, or that goes on after it
+    was cancelled, is ended with its process. Function, arguments and result have to be picklable. What the flow calls
+    directly, and submitted flows, run as with any runner.
+
+    Args:
+        max_workers: At least 1. None: as many as this process may use CPUs.
+    """
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        self.max_workers = cpus() if max_workers is None else places("max_workers", max_workers)
+
+    def open(self, shop: Shop, crew: Any, home: Any) -> ProcessLanes:
+        """Make the lanes for what one flow run submits. Called by flow runs."""
+        return shop.process_lanes(crew, home, self.max_workers)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(max_workers={self.max_workers})"
+
+
+def cpus() -> int:
+    """Give how many CPUs this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def places(option: str, value: Any) -> int:

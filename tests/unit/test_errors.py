@@ -29,6 +29,7 @@ MADE: list[BaseException] = [
     errors.MissingExtra("Sending spans", "otlp"),
     errors.MissingResult("gone"),
     errors.NoDatabaseYet("/runs.db"),
+    errors.NotPicklable("Argument x=1 of task 'add'", "it is a lambda", "Hand over data."),
     errors.NothingKept(),
     errors.OptionError("out of bounds"),
     errors.OptionTypeError("of the wrong type"),
@@ -56,6 +57,8 @@ MADE: list[BaseException] = [
     errors.UpstreamTaskError("Task run 'b'", "3f2a", "a", "Failed()"),
     errors.WaitCircleError("Task run 'b'"),
     errors.WaitTimeoutError("Task run 'b'", 1.5),
+    errors.WorkerDied("Task run 'b'", "3f2a", "was killed by SIGKILL"),
+    errors.WorkerStartError("no memory"),
 ]
 OWN = ("problems", "run_id", "where", "reason", "code", "msg", "errno", "strerror", "args", "__notes__")
 

@@ -37,6 +37,7 @@ class Call:
         asides: How many waits of its body go on, for which it has given its place back.
         stopping: Why it is to stop, once somebody wants that.
         awaits: What it waits for now.
+        parcel: What is handed to another process; None where it is not, or not packed yet.
     """
 
     wait_for: Any = None
@@ -49,6 +50,7 @@ class Call:
     asides = 0
     stopping: str | None = None
     awaits: tuple[Any, ...] = ()
+    parcel: Any = None
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from headrace._engine.inputs import own_frames
 from headrace._engine.runs import Run
 from headrace._model.states import State
-from headrace.errors import RunTimeoutError, StoreUnavailable, short
+from headrace.errors import RunTimeoutError, StoreUnavailable, WorkerDied, short
 
 REMEMBERED: Final = 8
 ENGINE: Final = logging.getLogger("headrace.engine")
@@ -61,7 +61,7 @@ def failed(run: Run, error: BaseException) -> None:
         for above in ancestors(run):
             above.scope.shown = (error, *above.scope.shown[: REMEMBERED - 1])
     # The back office has said the one, the final state says the other.
-    if not shown and not isinstance(error, StoreUnavailable | RunTimeoutError):
+    if not shown and not isinstance(error, StoreUnavailable | RunTimeoutError | WorkerDied):
         trace = own_frames(error)
         say(run, logging.ERROR, "Failed with an exception", exc_info=(type(error), error, trace), kept=True)
 

@@ -58,6 +58,8 @@ class Run:
     settles = False
     # In progress when this process was forked: the parent records it, we never do.
     inherited = False
+    # A mirror of a run that lives in another process.
+    away = False
     ended = False
     # The submitted call that it is; None for one called directly. A `headrace._engine.calls.Call`.
     call: Any = None

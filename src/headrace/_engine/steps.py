@@ -7,6 +7,7 @@ asks for and the body within, and gives the body with itself around it, or the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -20,7 +21,13 @@ from headrace._model.events import AWAITING_RETRY, RETRYING, RUNNING
 from headrace._model.policy import RetryPolicy
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import FlowRunTimeoutError, ParameterBindError, ParameterTypeError, TaskRunTimeoutError
+from headrace.errors import (
+    FlowRunTimeoutError,
+    NotPicklable,
+    ParameterBindError,
+    ParameterTypeError,
+    TaskRunTimeoutError,
+)
 
 Body = Callable[[Run, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
 Step = Callable[[Spec, Host, Body], Body]
@@ -33,7 +40,7 @@ class Elapsed(Exception):
 def calling(spec: Spec, host: Host) -> Body:
     """Make the innermost body: the user's function, left in time where there is a timeout."""
     fn = spec.fn
-    limit = spec.timeout
+    limit = math.inf if spec.timeout is None and host.elsewhere else spec.timeout
     if limit is not None:
 
         async def timed(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -60,7 +67,7 @@ async def leaving(run: Run, host: Host, limit: float, args: tuple[Any, ...], kwa
     try:
         return await host.call(run, limit, run.spec.fn, args, kwargs)
     except Elapsed:
-        raise too_long(run, limit) from None
+        raise too_long(run, limit, killed=host.elsewhere) from None
 
 
 def announcing(spec: Spec, host: Host, body: Body) -> Body:
@@ -121,7 +128,7 @@ def retrying(spec: Spec, host: Host, body: Body) -> Body:
 
 async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) -> bool:
     """Decide on another attempt after *state*; if there is one, wait for its time and say that it begins."""
-    if isinstance(state.data, ParameterBindError | ParameterTypeError):
+    if state.is_crashed() or isinstance(state.data, ParameterBindError | ParameterTypeError | NotPicklable):
         return False
     delay = policy.delay(run.attempt, host.draw)
     if delay is None or not await retry_wanted(run, host, state):
@@ -154,9 +161,11 @@ def compose(spec: Spec, host: Host, innermost: Body) -> Body:
     return body
 
 
-def too_long(run: Run, limit: float) -> Exception:
+def too_long(run: Run, limit: float, *, killed: bool = False) -> Exception:
     """Make the exception of a run that took longer than *limit* seconds."""
-    if run.spec.is_async:
+    if killed:
+        after = "its worker process was killed"
+    elif run.spec.is_async:
         after = "its body was cancelled"
     else:
         after = "its body goes on in its thread until it returns, and what it returns is dropped"

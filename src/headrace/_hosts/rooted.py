@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
 from headrace._hosts.clock import wall
 from headrace._hosts.signals import terminations
 from headrace._ports import Clock
@@ -15,16 +16,22 @@ from headrace.errors import CancelledRun, RunCancelled
 
 ANSWER_WITHIN: Final = 60.0
 FOREVER: Final = math.inf
+WORKER: Final = "headrace worker"  # what worker processes are called, with a number
 
 
 class Rooted:
     """The part of a host that is the same on a loop and in a thread."""
 
     on_loop: ClassVar[bool]
+    elsewhere: bool = False
 
     def __init__(self, desk: Callable[[], Journal]) -> None:
         self.clock: Clock = wall
         self.desk = desk
+
+    def parcel(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Give None: a body is called in this process."""
+        return None
 
     def open(self) -> Journal:
         """Give the journal to a root run; `close` is called when it has ended."""

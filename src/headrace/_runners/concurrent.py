@@ -18,6 +18,7 @@ from headrace._runners.lanes import Crew, Lane
 from headrace._runners.loop_lane import LoopLane
 from headrace._runners.places import Places
 from headrace._runners.pool import Pool
+from headrace._runners.processes import ProcessHost, ProcessLanes
 from headrace._runners.thread_lane import ThreadLane
 from headrace._runners.user_loop import UserLoop
 
@@ -30,12 +31,19 @@ class Shop:
         threads: The places of sync bodies wherever no runner says otherwise.
     """
 
-    def __init__(self, threads: int, loop_host: Callable[[], Host], thread_host: Host) -> None:
+    def __init__(
+        self,
+        threads: int,
+        loop_host: Callable[[], Host],
+        thread_host: Host,
+        process_host: Callable[[], ProcessHost],
+    ) -> None:
         self.pool = Pool()
         self.user_loop = UserLoop()
         self.threads = Places(threads)
         self.loop_host = loop_host
         self.thread_host = thread_host
+        self.process_host = process_host
 
     def feeder(self, work: Callable[[Feeder], Coroutine[Any, Any, None]], ended: Callable[[], object]) -> Feeder:
         """Have *work* done in a task of its own on the loop that runs here; *ended* is called after its end."""
@@ -45,6 +53,10 @@ class Shop:
         """Make the lanes of *crew*, whose flow's body runs at *home*, for at most *limit* calls at work."""
         places = None if limit is None else Places(limit)
         return Lanes(self, crew, getattr(home, "loop", None), places)
+
+    def process_lanes(self, crew: Crew, home: Any, workers: int) -> ProcessLanes:
+        """Make the lanes of *crew* where at most so many *workers* are other processes, for tasks."""
+        return ProcessLanes(self.pool, self.process_host, crew, self.lanes(crew, home, None), workers)
 
 
 class Lanes:
@@ -61,17 +73,17 @@ class Lanes:
         """Give the lane on which calls of *spec* run."""
         return self.made.get(spec.is_async) or self.make(spec.is_async)
 
-    def host(self, is_async: bool) -> Host:
-        """Give the host for which the lives of calls are compiled."""
-        return self.shop.loop_host() if is_async else self.shop.thread_host
+    def host(self, spec: Spec) -> Host:
+        """Give the host for which the lives of calls of *spec* are compiled."""
+        return self.shop.loop_host() if spec.is_async else self.shop.thread_host
 
     def make(self, is_async: bool) -> Lane:
         """Make a lane."""
         if is_async:
             loop = self.loop or self.shop.user_loop.get()
-            lane: Lane = LoopLane(loop, self.host(True), self.crew, self.places)
+            lane: Lane = LoopLane(loop, self.shop.loop_host(), self.crew, self.places)
         else:
-            lane = ThreadLane(self.shop.pool, self.host(False), self.crew, self.places or self.shop.threads)
+            lane = ThreadLane(self.shop.pool, self.shop.thread_host, self.crew, self.places or self.shop.threads)
         # Two threads may both come first: one lane is used.
         return self.made.setdefault(is_async, lane)
 

@@ -34,8 +34,8 @@ class Lanes(Protocol):
         """Give the lane on which calls of *spec* run."""
         ...
 
-    def host(self, is_async: bool) -> Host:
-        """Give the host for which the lives of calls are compiled."""
+    def host(self, spec: Spec) -> Host:
+        """Give the host for which the lives of calls of *spec* are compiled."""
         ...
 
     def close(self, closed: Callable[[], object]) -> None:

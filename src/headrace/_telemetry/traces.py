@@ -69,6 +69,10 @@ class TraceOfRun:
                 run.span = span = self.elsewhere(run, own, above)
         return otel.attach(Context({**around, KEY: span}))
 
+    def carried(self) -> tuple[int, bool, str]:
+        """Give what another process has to know to go on in the trace."""
+        return self.trace_id, self.sampled, "" if self.state is None else self.state.to_header()
+
     def left_out(self, run: Run, around: Context) -> ItemSpan | None:
         """Make the light span of an item whose map or stream is shown in its place; None for one shown as any run."""
         group: Group = run.group

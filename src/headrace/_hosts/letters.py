@@ -1,0 +1,135 @@
+"""
+Letters: what a body in a worker process says while it is at work, passed on in the process of its run.
+
+Lines go to the log, output to this process's streams, and what happens to the runs that the body calls to the journal,
+under the names of their mirrors.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from contextvars import Context, copy_context
+from typing import Any, Final
+
+from headrace._engine.begin import furnish
+from headrace._engine.mirrors import Facts, known, mirrored, update
+from headrace._engine.runs import FlowRunning, Run
+from headrace._hosts.children import Child
+from headrace._hosts.wire import Message
+from headrace._model.events import CANCELLING, ENDED
+from headrace._model.states import State, StateType
+
+STREAMS: Final = ("stdout", "stderr")
+
+
+class Letters:
+    """
+    What one body says.
+
+    Attributes:
+        begun: Whether the worker has begun with it.
+        mirrors: By id, the runs that the body called, and the context in which each is the current one.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.journal = run.scope.journal
+        self.begun = False
+        self.mirrors: dict[str, tuple[Run, Context]] = {}
+
+    def heard(self, child: Child, message: Message) -> None:
+        """Pass on what *child* says."""
+        kind = message[0]
+        if kind == "begun":
+            self.begun = True
+        elif kind == "line":
+            self.line(*message[1:])
+        elif kind == "output":
+            self.output(*message[1:])
+        elif kind == "told":
+            self.told(child, *message[1:])
+        elif kind == "ask":
+            number = message[1]
+            self.journal.ask(lambda problem: child.tell("committed", number, problem))
+
+    def line(self, run_id: str | None, said: dict[str, Any]) -> None:
+        """Say a log record as if it had been said here."""
+        record = logging.makeLogRecord(said)
+        run = self.run if run_id == self.run.id else self.mirrors[run_id][0] if run_id in self.mirrors else None
+        if run is not None:
+            record.__dict__["headrace_run"] = run
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+
+    def output(self, name: str, data: bytes) -> None:
+        """Write to this process's own stream, wherever that points."""
+        stream = getattr(sys, name) if name in STREAMS else None
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.write(data.decode(errors="replace"))
+            stream.flush()
+
+    def told(self, child: Child, facts: Facts, marks: Iterable[Message], stamp: Any, at: int, said: Any) -> None:
+        """Tell the journal what happened to a run that the body called."""
+        run = self.mirrors[facts.id][0] if facts.id in self.mirrors else self.mirror(child, facts)
+        update(run, facts)
+        if stamp == CANCELLING:
+            if run.stopping is not None:
+                return  # it was asked from here
+            run.stopping = said or "asked in its worker process"
+        self.mark(run, marks)
+        run.scope.tell((run, known(stamp), at, said))
+        if stamp[0] in ENDED or stamp is run.last:
+            self.end(run)
+
+    def end(self, run: Run) -> None:
+        """Have *run* be over."""
+        run.ended = True
+        if run.span is not None:
+            run.span.close()
+        self.journal.live.pop(run.id, None)
+
+    def mark(self, run: Run, marks: Iterable[Message]) -> None:
+        """Set on the span of *run* what was set where its body is."""
+        if run.span is not None:
+            for name, args in marks:
+                getattr(run.span, name)(*args)
+
+    def mirror(self, child: Child, facts: Facts) -> Run:
+        """Make the mirror of a run that the body called."""
+        above, around = self.mirrors.get(facts.above or "", (self.run, None))
+        around = copy_context() if around is None else around.copy()
+        run = mirrored(facts, None if facts.above is None else above, self.journal)
+        if run.scope is not above.scope:
+            around.run(furnish, run, settles=False)
+        if isinstance(run, FlowRunning):
+            run.home = Away(child, run)
+            self.journal.live[run.id] = run
+        if run.scope.trace is not None:
+            around.run(run.scope.trace.attach, run)
+        self.mirrors[facts.id] = run, around
+        return run
+
+    def orphaned(self, state: StateType, why: str) -> None:
+        """End in *state* the runs that the body called, if any have not ended: it is gone."""
+        for run, _ in reversed(self.mirrors.values()):
+            if not run.ended:
+                stamp = (state.value, State(state).name)
+                run.scope.tell((run, stamp, self.journal.now(), why))
+                self.end(run)
+
+
+class Away:
+    """Where the body of a mirrored flow run is: in a worker."""
+
+    loop = None
+
+    def __init__(self, child: Child, run: Run) -> None:
+        self.child = child
+        self.run = run
+
+    def interrupt(self) -> None:
+        """Have the run itself hear that it is to stop."""
+        self.child.tell("stop", self.run.id, self.run.stopping)

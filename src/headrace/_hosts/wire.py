@@ -1,0 +1,102 @@
+"""
+The wire: what a process and its workers tell each other, message by message, over one connection. Decides nothing.
+
+To a worker: `work` (an Errand, what goes into blanks, the call), `stop` (a run's id, why), `committed` (the number of a
+question, what went wrong), `leave`. From a worker: `ready`, `begun`, `line` (a run's id, a log record), `output` (which
+stream, bytes), `told` (a run's facts, what was set on its span, stamp, moment, message), `ask` (the number of a
+question), `done` (a Done, the value).
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import attrs
+
+from headrace._engine.mirrors import Facts
+
+PROTOCOL: Final = 5
+Message = tuple[Any, ...]
+
+
+@attrs.frozen
+class Errand:
+    """
+    What a worker has to know of a call beside its bytes.
+
+    Attributes:
+        runs: The run of the call, the one that called it, and so on up.
+        awaited: Whether the function is to be awaited.
+        bound: How many first arguments are the instance or class of a method.
+        prints: Whether prints are log lines.
+        tags: Those in force for what the body calls.
+        levels: Of the logger "headrace" and of the root logger.
+        first: The number of the first task run that the body calls.
+        recorded: Whether anybody wants to hear of the runs that the body calls.
+        trace: Trace id, whether it is sampled, and its state; None where nothing is traced.
+        owner: Host and process that record the run.
+    """
+
+    runs: tuple[Facts, ...]
+    awaited: bool
+    bound: int
+    prints: bool
+    tags: frozenset[str]
+    levels: tuple[int, int]
+    first: int
+    recorded: bool
+    trace: tuple[int, bool, str] | None
+    owner: str
+
+
+@attrs.frozen
+class Done:
+    """
+    How a body ended in a worker.
+
+    Attributes:
+        returned: Whether it did; else it raised.
+        noticed: Whether it asked whether it is to stop, and was told so.
+        marks: What was set on the run's span.
+        shown: Whether something relies on the run's span being there.
+    """
+
+    returned: bool
+    noticed: bool
+    marks: tuple[Message, ...]
+    shown: bool
+
+
+class Line:
+    """One end of the connection; may be spoken into from any thread, and is read by one."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self.connection = connection
+        self.guard = threading.Lock()
+
+    def send(self, *message: Any, load: bytes | None = None) -> None:
+        """
+        Send a message, and after it a *load* that is not pickled once more.
+
+        Raises:
+            OSError: The other end is gone.
+        """
+        data = pickle.dumps((load is not None, message), PROTOCOL)
+        with self.guard:
+            self.connection.send_bytes(data)
+            if load is not None:
+                self.connection.send_bytes(load)
+
+    def receive(self) -> Message:
+        """
+        Wait for the next message; its load, where it has one, is the last part.
+
+        Raises:
+            EOFError, OSError: The other end is gone.
+        """
+        loaded, message = pickle.loads(self.connection.recv_bytes())  # noqa: S301 - from a process of our own
+        received: Message = (*message, self.connection.recv_bytes()) if loaded else message
+        return received

@@ -1,0 +1,91 @@
+"""
+The lanes of a process runner: bodies of tasks in worker processes, each waited for by a thread.
+
+The life of a flow cannot leave the process that it began in, so submitted flows run as they do with any runner.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace._engine.promises import Countdown, Gate
+from headrace._engine.spec import Spec
+from headrace._ports import Host
+from headrace._runners.lanes import Crew, Lane
+from headrace._runners.places import Places
+from headrace._runners.pool import Pool
+from headrace._runners.thread_lane import ThreadLane
+
+
+class ProcessHost(Host, Protocol):
+    """The host of lives whose bodies are called in workers."""
+
+    def enter(self, workers: int) -> None:
+        """Hear that somebody will use up to so many *workers* at once."""
+        ...
+
+    def leave(self, workers: int) -> None:
+        """Hear that they are not needed any more; blocks until they have ended."""
+        ...
+
+
+class Others(Protocol):
+    """The lanes on which flows run."""
+
+    def lane(self, spec: Spec) -> Lane:
+        """Give the lane on which calls of *spec* run."""
+        ...
+
+    def host(self, spec: Spec) -> Host:
+        """Give the host for which the lives of such calls are compiled."""
+        ...
+
+    def close(self, closed: Callable[[], object]) -> None:
+        """Close all lanes, then call *closed*."""
+        ...
+
+
+class ProcessLanes:
+    """The lanes of one crew: one for tasks, made at the first, and those of *others* for flows."""
+
+    def __init__(self, pool: Pool, process_host: Callable[[], ProcessHost], crew: Crew, others: Others, workers: int):
+        self.pool = pool
+        self.process_host = process_host
+        self.crew = crew
+        self.others = others
+        self.workers = workers
+        self.guard = threading.Lock()
+        self.tasks: ThreadLane | None = None
+
+    def lane(self, spec: Spec) -> Lane:
+        """Give the lane on which calls of *spec* run."""
+        if spec.kind == "flow":
+            return self.others.lane(spec)
+        with self.guard:
+            if self.tasks is None:
+                host = self.process_host()
+                host.enter(self.workers)
+                self.tasks = ThreadLane(self.pool, host, self.crew, Places(self.workers))
+            return self.tasks
+
+    def host(self, spec: Spec) -> Host:
+        """Give the host for which the lives of calls of *spec* are compiled."""
+        return self.others.host(spec) if spec.kind == "flow" else self.process_host()
+
+    def close(self, closed: Callable[[], object]) -> None:
+        """Close the lanes and let go of the workers, then call *closed*."""
+        flows, tasks = Gate(), Gate()
+        Countdown([flows, tasks], closed)
+        self.others.close(flows.open)
+        if self.tasks is None:
+            tasks.open()
+            return
+
+        def leave() -> None:
+            self.process_host().leave(self.workers)
+            tasks.open()
+
+        # In a thread, since it may take a moment, and who closes may be a loop's.
+        self.pool.run(leave)

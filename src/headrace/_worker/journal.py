@@ -1,0 +1,87 @@
+"""The journal of a worker process: what bodies call there is told to the process that records it. Keeps nothing."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+from headrace._engine.journal import Answer, Event, Journal
+from headrace._engine.mirrors import facts
+from headrace._model.events import GROUP, LOG
+from headrace._runtime import Runtime, draw_prefix
+from headrace._stores.memory import MemoryStore
+from headrace.errors import StoreUnavailable
+from headrace.settings import Settings
+
+Tell = Callable[..., bool]
+log: Final = logging.getLogger("headrace.workers")
+
+
+class RemoteJournal(Journal):
+    """Hands every event on at once, so that all of them come before the end of the body."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(draw=draw_prefix, level="batched", now=time.time_ns)
+        self.pid = os.getpid()
+        self.hand_on = tell
+        self.told = []
+        self.numbers = itertools.count(1)
+        self.asked: dict[int, Answer] = {}
+        self.missed = False
+
+    def tell(self, event: Event) -> None:
+        """Hand *event* on. Log lines travel as such, and maps are counted where they are run."""
+        if os.getpid() != self.pid:
+            super().tell(event)  # a fork of this process, with a back office of its own
+            return
+        run, stamp, at, said = event
+        if stamp is GROUP or stamp is LOG or run.away:
+            return
+        marks = () if run.span is None else run.span.taken()
+        if not self.hand_on("told", facts(run), marks, stamp, at, said) and not self.missed:
+            self.missed = True
+            log.warning("%s is not recorded: it goes on in a worker process after the body that began it", run.label)
+
+    def ask(self, answer: Answer) -> None:
+        """Have *answer* called once all that was told before is committed."""
+        if os.getpid() != self.pid:
+            super().ask(answer)
+            return
+        number = next(self.numbers)
+        self.asked[number] = answer
+        if not self.hand_on("ask", number):
+            self.committed(number, StoreUnavailable("of the flow", "no body is at work in this worker process"))
+
+    def committed(self, number: int, problem: Exception | None) -> None:
+        """Answer who asked under *number*."""
+        answer = self.asked.pop(number, None)
+        if answer is not None:
+            answer(problem)
+
+
+class AtRest:
+    """A back office that has nothing to do."""
+
+    def still(self) -> AbstractContextManager[None]:
+        """Keep the store at rest, as it is."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class WorkerRuntime(Runtime):
+    """What runs share that begin in a worker. A fork of the worker is furnished as any other."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self.settings = settings
+        self.journal = journal
+        self.progress = None
+        self.store = MemoryStore()
+        office: Any = AtRest()
+        self.office = office
