@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Iterable
 from contextvars import Token
+from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 
 from headrace import _runtime
 from headrace._decorated import Decorated
 from headrace._engine.life import drive
-from headrace._model.options import level, runner, seconds
+from headrace._model.options import Durability, level, runner, seconds
+from headrace._model.states import State
 from headrace._runtime import Opening
 from headrace._submission import map_over, submit
 from headrace.errors import OptionTypeError, RuntimeUseError, short
+from headrace.flows import Flow
+from headrace.futures import Future, FutureList
 from headrace.settings import Settings
+from headrace.tasks import Task
 
+P = ParamSpec("P")
+T = TypeVar("T")
+What: TypeAlias = Flow[P, T] | Task[P, T]
+Waiting: TypeAlias = Coroutine[Any, Any, T]
 OWNER = "headrace.Runtime"
 
 
@@ -46,9 +56,9 @@ class Runtime:
         self,
         *,
         database_url: str | None = None,
-        durability: str | None = None,
+        durability: Durability | None = None,
         task_runner: Any = None,
-        drain_seconds: Any = 30.0,
+        drain_seconds: float | timedelta = 30.0,
     ) -> None:
         self._changes: dict[str, Any] = {}
         if database_url is not None:
@@ -61,6 +71,52 @@ class Runtime:
         self._own: _runtime.Runtime | None = None
         self._token: Token[Opening | None] | None = None
 
+    # In the order of `Task.submit`, which says why the first two are no overlaps.
+    @overload
+    def submit(  # type: ignore[overload-overlap]
+        self,
+        what: What[..., Waiting[T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> State[T]: ...
+    @overload
+    def submit(  # type: ignore[overload-overlap]
+        self,
+        what: What[..., T],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> State[T]: ...
+    @overload
+    def submit(self, what: What[P, Waiting[T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, what: What[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(
+        self,
+        what: What[..., Waiting[T]],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self,
+        what: What[..., T],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Future[T]: ...
+
     def submit(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
         """
         Start a run of the flow or task *what* that belongs to this runtime, also from within another flow run.
@@ -72,6 +128,47 @@ class Runtime:
             CrewGone: It is being left.
         """
         return submit(decorated(what), args, kwargs, self._here())
+
+    @overload
+    def map(
+        self,
+        what: What[..., Waiting[T]],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+    @overload
+    def map(
+        self,
+        what: What[..., T],
+        /,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+    @overload
+    def map(
+        self,
+        what: What[..., Waiting[T]],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> FutureList[T]: ...
+    @overload
+    def map(
+        self,
+        what: What[..., T],
+        /,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> FutureList[T]: ...
 
     def map(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Start a run for each item, as `Task.map` does, that belongs to this runtime. Raises what `submit` raises."""
