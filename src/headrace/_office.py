@@ -28,7 +28,7 @@ from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
 
 BATCH: Final = 2_000
-NAP: Final = 0.005  # seconds
+NAP: Final = 0.01  # seconds
 CLOSE_WITHIN = 10.0
 LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
 log: Final = logging.getLogger("headrace.store")

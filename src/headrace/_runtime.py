@@ -352,7 +352,7 @@ def make_crew(journal: Journal, run: FlowRunning | None, policy: str, runner: An
     """Make a crew whose calls go where *runner* says; None stands for the usual one."""
     from headrace._runners.crew import Crew  # noqa: PLC0415 - for those who submit
 
-    crew = Crew(wall, journal.draw, run, policy)
+    crew = Crew(wall, journal, run, policy)
     crew.lanes = shop().lanes(crew, home, None) if runner is None else runner.open(shop(), crew, home)
     return crew
 

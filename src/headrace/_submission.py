@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final, cast
 
 from headrace import _runtime
-from headrace._decorated import Decorated
+from headrace._decorated import Decorated, awaited
 from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.groups import Group
@@ -19,6 +19,7 @@ from headrace._engine.runs import Run
 from headrace._engine.upstream import FORGIVING, ITERABLES, ONE, QUOTED, fields
 from headrace._model.annotations import allow_failure, unmapped
 from headrace._model.ids import FIRST
+from headrace._ports import Host
 from headrace._runners.maps import LONGEST, Arguments, Mapped
 from headrace._runtime import Opening
 from headrace.errors import (
@@ -75,7 +76,7 @@ class Submission:
         """Make the future of one more run."""
         parent = self.parent
         if self.spec.kind == "flow" or parent is None:
-            prefix = self.crew.draw()
+            prefix = self.crew.journal.draw()
             owner = None
             return Future(self.spec, prefix, ROOT, owner)
         scope = parent.scope
@@ -116,7 +117,7 @@ def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], 
         CrewGone: The one around has ended.
     """
     kwargs = dict(kwargs)
-    wait_for = kwargs.pop("wait_for", None)
+    wait_for = awaited(kwargs)
     return_state = kwargs.pop("return_state", False)
     way = Submission(decorated, "submit", opening)
     call = way.call(args, kwargs, wait_for, way.context)
@@ -143,13 +144,19 @@ def map_over(
         CrewGone: The one around has ended.
     """
     kwargs = dict(kwargs)
-    wait_for = kwargs.pop("wait_for", None)
+    wait_for = awaited(kwargs)
     return_state = kwargs.pop("return_state", False)
     way = Submission(decorated, "map", opening)
-    arguments, total = columns(decorated, args, kwargs)
+    arguments, total = columns(decorated, args, kwargs, way.host)
+    packed = None
+    if way.host.elsewhere and total:
+        first = next(arguments)
+        packed = way.host.parcel(way.spec, *first)
+        arguments = itertools.chain([first], arguments)
     mapped = Mapped(way.crew, way.group(total), arguments, way.promise, way.life, way.host, way.context, wait_for)
+    mapped.packed = packed
     if total == 0:
-        mapped.group.whole.open()
+        way.crew.whole(mapped.group)
     else:
         way.crew.map(mapped)
     futures: FutureList[Any] = FutureList(mapped)
@@ -162,7 +169,9 @@ def map_over(
 # -- what is mapped over -----------------------------------------------------------------------------------------------
 
 
-def columns(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Arguments, int | None]:
+def columns(
+    decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], host: Host
+) -> tuple[Arguments, int | None]:
     """Give the arguments of each call, and how many calls there are; None where an iterator has not told."""
     names = named(decorated, args)
     given = {**dict(zip(names, args, strict=True)), **kwargs}
@@ -186,6 +195,9 @@ def columns(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any])
     lengths = {name: length for name, (_, length) in found.items() if length is not None}
     if len(set(lengths.values())) > 1:
         raise MappingLengthMismatch(decorated.name, {name: f"{length:,}" for name, length in lengths.items()})
+    if host.elsewhere:
+        for name, (items, _) in found.items():
+            host.probe(decorated.spec, name, items)
 
     def column(name: str) -> Iterator[Any]:
         return iter(found[name][0]) if name in found else itertools.repeat(constants[name])

@@ -13,7 +13,7 @@ from contextvars import Token
 from typing import Any, Final
 
 from headrace._engine import lines
-from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, plain_arguments, preparation
+from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
@@ -93,7 +93,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             tell((run, COMPLETED, clock.now(), None))
             if lines.ENGINE.isEnabledFor(logging.INFO):
                 lines.completed(run)
-            if may_strain and scope.journal.crowded:
+            if may_strain and call is None and scope.journal.crowded:
                 await relief(run, host)
             return value
         except Exception as raised:
@@ -144,23 +144,29 @@ def usual(run: Run, value: Any) -> State[Any]:
 
 def enlist(run: Run, call: Call, host: Host) -> None:
     """Join *run* and the submitted *call* that it is; tell since when it has waited, if that was a while."""
-    call.run = run
     run.call = call
     if run.home is None:
         run.home = call.home
+    call.run = run  # from here on, who stops the call stops the run
     group = call.group
     if group is not None:
         group.begun += 1
     if call.submitted and host.clock.now() - call.submitted > A_WHILE:
         run.scope.tell((run, PENDING, call.submitted, None))
     if call.stopping is not None:
-        run.stopping = call.stopping
+        run.stop(call.stopping)
 
 
 async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwargs: Named, wait_for: Any) -> None:
-    """Join *run* with the submitted *call* that it is; one called directly waits here for the futures it was given."""
+    """
+    Join *run* with the submitted *call* that it is; one called directly waits here for the futures it was given.
+
+    Raises:
+        RunCancelled: The call was stopped in the moment in which its turn came.
+    """
     if call is not None:
         enlist(run, call, host)
+        hear(run)
         return
     waits = unfinished(args, kwargs, wait_for)
     if waits:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from headrace._engine.calls import Call
 from headrace._engine.groups import Group
+from headrace._engine.journal import Journal
 from headrace._engine.life import given_up, never_begun
 from headrace._engine.promises import Countdown, Gate, Promise
 from headrace._engine.runs import Run, TaskRunning
@@ -63,7 +64,7 @@ class Crew:
     What one flow run has submitted.
 
     Attributes:
-        draw: Gives the first four groups of a new root's id.
+        journal: Where its runs tell.
         run: The flow run; None for a runtime.
         rest: Opens when everything has ended, after `finish`.
         failed: Promises of runs that did not complete, at most 1,000; `failures` counts them all.
@@ -71,9 +72,9 @@ class Crew:
 
     lanes: Lanes
 
-    def __init__(self, clock: Clock, draw: Callable[[], str], run: Run | None, policy: str) -> None:
+    def __init__(self, clock: Clock, journal: Journal, run: Run | None, policy: str) -> None:
         self.clock = clock
-        self.draw = draw
+        self.journal = journal
         self.run = run
         self.policy = policy
         self.guard = threading.Lock()
@@ -203,22 +204,36 @@ class Crew:
             if failed:
                 if group is not None:
                     group.failed += 1
-                self.failures += 1
-                if len(self.failed) < REMEMBERED:
-                    self.failed.append(promise)
-                first = self.failures == 1 and self.policy == "cancel"
+                first = not call.unwanted and self.counts(promise)
             # The last of a group counts once that is told, below: the flow's end may be told right after.
             self.left -= not whole
             last = self.finishing and not self.left
         if whole and group is not None:
             self.whole(group)
-        if first and self.stopping is None and self.run is not None:
-            self.run.stop(f"{promise.kind} run {promise.name!r} failed")
-            self.stop("another run of its flow failed")
+        if first:
+            self.failing(f"{promise.kind} run {promise.name!r}")
         if whole:
             self.count_out(1)
         elif last:
             self.lanes.close(self.rest.open)
+
+    def missed(self, promise: Promise) -> bool:
+        """Count a failure that is no run's, such as a map's source; tell whether it is the first, and ends the others."""
+        with self.guard:
+            return self.counts(promise)
+
+    def counts(self, promise: Promise) -> bool:
+        """Count a failure; tell whether it is the first, and ends the others. Called with the guard held."""
+        self.failures += 1
+        if len(self.failed) < REMEMBERED:
+            self.failed.append(promise)
+        return self.failures == 1 and self.policy == "cancel"
+
+    def failing(self, what: str) -> None:
+        """Stop the flow's body and everything else, since *what* failed first."""
+        if self.stopping is None and self.run is not None:
+            self.run.stop(f"{what} failed")
+            self.stop("another run of its flow failed")
 
     def whole(self, group: Group) -> None:
         """Tell that all runs of *group* have ended."""
@@ -266,9 +281,11 @@ class Crew:
             source.cut(why)
 
     def cancel(self, calls: Iterable[Call], why: str) -> None:
-        """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough."""
+        """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough. Their ends are no failures."""
         given = list(calls)
         with self.guard:
+            for call in given:
+                call.unwanted = True
             waiting = [call for call in given if call in self.calls]
             for call in waiting:
                 call.stopping = why

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from headrace._engine.calls import Call
+from headrace._engine.journal import Journal
 from headrace._ports import Host
 
 
 class Source(Protocol):
-    """Many calls in the place of one: a map's, made as their turn comes."""
+    """
+    Many calls in the place of one: a map's, made as their turn comes.
+
+    Attributes:
+        total: How many there are; None where that is not known, for they come from an iterator of the user's.
+    """
+
+    total: int | None
 
     def take(self) -> Call | None:
         """Give the next call that can begin; None when there is none left."""
@@ -19,7 +27,14 @@ class Source(Protocol):
 
 
 class Crew(Protocol):
-    """Whose calls a lane runs."""
+    """
+    Whose calls a lane runs.
+
+    Attributes:
+        journal: Where their runs tell. While it is crowded no more calls begin.
+    """
+
+    journal: Journal
 
     def claim(self, call: Call) -> bool:
         """Tell whether *call* may begin: nobody has dropped it meanwhile."""
@@ -45,13 +60,20 @@ class Lane(Protocol):
 
 
 class Queue:
-    """Calls in the order in which they begin: those that calls submitted before all others, so few are ever half done."""
+    """
+    Calls in the order in which they begin: those that calls submitted before all others, so few are ever half done.
 
-    __slots__ = ("inner", "outer")
+    Attributes:
+        asked: Sources that a thread is asking for their next call, which may take its time: no other thread asks them
+            meanwhile, nor does what stands behind them wait.
+    """
+
+    __slots__ = ("asked", "inner", "outer")
 
     def __init__(self) -> None:
         self.inner: deque[Call | Source] = deque()
         self.outer: deque[Call | Source] = deque()
+        self.asked: set[Source] = set()
 
     def __bool__(self) -> bool:
         return bool(self.inner or self.outer)
@@ -60,8 +82,45 @@ class Queue:
         """Stand *entry* in line."""
         (self.inner if inner else self.outer).append(entry)
 
+    def ready(self) -> bool:
+        """Tell whether there is a call, or a source that nobody asks now."""
+        return bool(self) and (not self.asked or self.first() is not None)
+
+    def first(self) -> tuple[deque[Call | Source], int] | None:
+        """Find the next call, or source that nobody asks now: its line, and its place there."""
+        for line in (self.inner, self.outer):
+            for place, entry in enumerate(line):
+                if isinstance(entry, Call) or entry not in self.asked:
+                    return line, place
+        return None
+
+    def head(self) -> Call | Source | None:
+        """Take the next call out; or give the source whose turn it is, which is the taker's until it says `answered`."""
+        found = self.first()
+        if found is None:
+            return None
+        line, place = found
+        entry = line[place]
+        if isinstance(entry, Call):
+            del line[place]
+        else:
+            self.asked.add(entry)
+        return entry
+
+    def answered(self, source: Source, call: Call | None) -> None:
+        """Hear that *source* has given *call*; None means that it has no more."""
+        self.asked.discard(source)
+        if call is None:
+            for line in (self.inner, self.outer):
+                if source in line:
+                    line.remove(source)
+
+    def again(self, call: Call) -> None:
+        """Stand *call*, which has been taken, in front of all others."""
+        self.inner.appendleft(call)
+
     def take(self) -> Call | None:
-        """Give the next call; None where there is none."""
+        """Give the next call; None where there is none. For queues that one thread alone takes from."""
         for line in (self.inner, self.outer):
             while line:
                 head = line[0]

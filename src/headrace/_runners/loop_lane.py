@@ -175,6 +175,8 @@ class LoopLane:
         places = self.places
         held = False
         while True:
+            if self.crew.journal.crowded:
+                await self.host.settled(self.crew.journal)
             call = self.next(held)
             if call is None:
                 held = False

@@ -71,10 +71,14 @@ class Places:
 
     def wanted(self, lane: Hungry) -> bool:
         """Tell whether others than *lane* wait for a place: then it had better not go on with the one it has."""
-        return bool(self.returning) or any(other is not lane for other in self.hungry)
+        hungry = self.hungry
+        return bool(self.returning) or len(hungry) > 1 or (bool(hungry) and hungry[0] is not lane)
 
     def ended(self, call: Call) -> bool:
         """Tell whether *call*, which has ended, still holds its place: not, if something that it began still waits."""
+        if not call.asides:
+            call.asides = NEVER
+            return True
         with self.guard:
             held = not call.asides
             call.asides = NEVER

@@ -53,7 +53,7 @@ class ThreadLane:
     def stir(self) -> None:
         """Call a thread in, if there is something to do, a place, and none on its way."""
         with self.guard:
-            if self.coming or not self.queue or not self.places.take(self):
+            if self.coming or not self.queue.ready() or not self.places.take(self):
                 return
             self.coming = True
         self.pool.run(self.work)
@@ -67,25 +67,50 @@ class ThreadLane:
         self.coming = False
         places = self.places
         held = True
-        while held and (call := self.next()) is not None:
+        while held and (entry := self.head()) is not None:
+            call: Call | None = None
+            if isinstance(entry, Call):
+                call = entry
+            else:
+                call, held = self.ask(entry)
+            if call is None or not self.crew.claim(call):
+                continue
             self.stir()
             call.places = places
             call.home = HOME
             self.run(call)
             held = places.ended(call)
+            if self.crew.journal.crowded:
+                drive(self.host.settled(self.crew.journal))
             if held and places.wanted(self):
                 break
         if held:
             places.give()
         self.stir()
 
-    def next(self) -> Call | None:
-        """Give the next call; None where there is none."""
+    def head(self) -> Call | Source | None:
+        """Give the next call, or the source whose turn it is; None where there is nothing to do."""
         with self.guard:
-            while (call := self.queue.take()) is not None:
-                if self.crew.claim(call):
-                    return call
-        return None
+            return self.queue.head()
+
+    def ask(self, source: Source) -> tuple[Call | None, bool]:
+        """
+        Give the next call of *source*, and whether this thread has a place now.
+
+        What the user's iterator does may take long, submit calls and wait for them: it holds no lock and no place. A
+        call for which there is no place afterwards is put back in front.
+        """
+        quick = source.total is not None
+        if not quick:
+            self.places.give()
+        call = source.take()
+        held = quick or self.places.take(self)
+        with self.guard:
+            self.queue.answered(source, call)
+            if call is not None and not held:
+                self.queue.again(call)
+                call = None
+        return call, held
 
     def run(self, call: Call) -> None:
         """Run *call* to its end."""
