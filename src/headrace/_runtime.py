@@ -25,14 +25,13 @@ from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
 from headrace._ports import Host, Observer, Progress, Store
-from headrace._telemetry import logs
 from headrace.errors import CrewGone, SettingError, StartingError
-from headrace.settings import Settings
 
 if TYPE_CHECKING:
     from headrace._hosts.processes import ProcessHost
     from headrace._runners.concurrent import Shop
     from headrace._runners.crew import Crew
+    from headrace.settings import Settings
 
 CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
 THREADS: Final = 64  # for submitted sync bodies, in the whole process
@@ -51,6 +50,8 @@ class Runtime:
     """What the runs of a process share."""
 
     def __init__(self, settings: Settings, store: Store | None = None, draw: Callable[[], str] = draw_prefix) -> None:
+        from headrace._telemetry import logs  # noqa: PLC0415 - for those who run something
+
         self.settings = settings
         logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
@@ -103,6 +104,8 @@ def _made() -> Runtime:
         if _current is None:
             _making = True
             try:
+                from headrace.settings import Settings  # noqa: PLC0415 - for those who run something
+
                 _current = Runtime(Settings.read())
             finally:
                 _making = False
@@ -239,6 +242,8 @@ def open_observer(settings: Settings) -> Observer | None:
 
 def open_progress(runtime: Runtime) -> Progress | None:
     """Give what shows the progress of *runtime*'s maps and streams; None where stderr is no terminal, or it is off."""
+    from headrace._telemetry import logs  # noqa: PLC0415 - there by now
+
     stream = sys.stderr
     if not runtime.settings.progress or not logs.on_terminal(stream) or child_process():
         return None

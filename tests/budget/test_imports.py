@@ -88,7 +88,8 @@ def test_the_first_line_loads_nothing_that_only_some_programs_need(tmp_path: Pat
 def test_the_first_line_adds_few_modules(tmp_path: Path, bare: set[str]) -> None:
     added = loaded(tmp_path, FIRST_LINE) - bare
 
-    assert len([name for name in added if name.startswith("headrace")]) <= 45
+    # Eight of them are for `submit`, `map` and `stream` alone, and 5 of the 90 ms: a method of every task, and no door.
+    assert len([name for name in added if name.startswith("headrace")]) <= 50
     assert len(added) <= 125, sorted(added)
 
 
