@@ -131,12 +131,11 @@ class Stream(Generic[T_co]):
         """
         promise = next(iter(self._flight)) if self._ordered else self._landed.popleft()
         del self._flight[promise]
-        value = promise.state if self._states else promise.outcome()
         if self._feeder is not None:
             self._feeder.rouse()
         if not self._flight:
-            self._bell.open()
-        return value
+            self._bell.open()  # there may be other consumers, and nothing to come for them
+        return promise.state if self._states else promise.outcome()
 
     def _refill(self) -> None:
         """Pull one for one handed on, though others may be ready: not from a source that keeps them waiting."""

@@ -35,6 +35,7 @@ class Call:
         home: Where its body runs, once it has begun.
         places: Where it holds its place while at work; None where there are places without end.
         asides: How many waits of its body go on, for which it has given its place back.
+        unwanted: Whether it is to stop because nobody needs what it gives, so its end is no failure.
         stopping: Why it is to stop, once somebody wants that.
         awaits: What it waits for now.
         parcel: What is handed to another process; None where it is not, or not packed yet.
@@ -48,6 +49,7 @@ class Call:
     home: Home | None = None
     places: Places | None = None
     asides = 0
+    unwanted = False
     stopping: str | None = None
     awaits: tuple[Any, ...] = ()
     parcel: Any = None

@@ -281,7 +281,7 @@ class Crew:
             source.cut(why)
 
     def cancel(self, calls: Iterable[Call], why: str) -> None:
-        """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough. Their ends are no failures."""
+        """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough. None is a failure."""
         given = list(calls)
         with self.guard:
             for call in given:
