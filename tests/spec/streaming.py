@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from headrace import task
@@ -43,7 +43,7 @@ def in_flow(form: Form, body: Callable[[], Any], **options: Any) -> Any:
     return form.run(form.flow(**options)(body))
 
 
-async def asynchronous(items: Iterable[Any]) -> AsyncIterator[Any]:
+async def asynchronous(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
     """Give *items* as an async source does that never has to wait."""
     for item in items:
         yield item
