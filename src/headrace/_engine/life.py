@@ -71,9 +71,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             raise
         scope = run.scope
         tell = scope.tell
-        trace = scope.trace
         before = current_run.set(run)
-        around = None if trace is None else trace.attach(run)
+        around = None if scope.trace is None else scope.trace.attach(run)
         try:
             if prepare is not None or wait_for is not None or watch.states:
                 if watch.promises:
@@ -97,16 +96,12 @@ def call_life(spec: Spec, host: Host) -> CallLife:
                 await relief(run, host)
             return value
         except Exception as raised:
-            if run.ended:
-                bare(raised)
-                raise
-            error = explained(spec, raised, args, kwargs)
-            state = await fail(run, host, error)
-            if return_state:
+            error, state = await failed(run, host, raised, args, kwargs)
+            if state is not None and return_state:
                 return state
             if error is not raised:
                 raise error from None
-            bare(error)
+            bare(raised)
             raise
         except BaseException as stop:
             asked = await interrupt(run, host, stop)
@@ -175,7 +170,7 @@ async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwarg
 
 
 def never_begun(call: Call, why: str) -> tuple[State[Any], int]:
-    """Record the run of *call*, which was stopped before its turn came; give its state and the moment. In its context."""
+    """Record the run of *call*, stopped before its turn came; give its state and the moment. Called in its context."""
     host = call.host
     begin: Begin = begin_task if call.spec.kind == "task" else begin_flow
     run = begin(call.spec, host, call)
@@ -217,6 +212,16 @@ async def relief(run: Run, host: Host) -> None:
     await host.settled(run.scope.journal)
 
 
+async def failed(
+    run: Run, host: Host, raised: Exception, args: Positional, kwargs: Named
+) -> tuple[Exception, State[Any] | None]:
+    """End *run*, out of which *raised* came; give what its caller gets, and its state: None if it was over before."""
+    if run.ended:
+        return raised, None
+    error = explained(run.spec, raised, args, kwargs)
+    return error, await fail(run, host, error)
+
+
 async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
     """End *run* with *error*: shown, recorded, told to its hooks; or as never started, where that is what it says."""
     if isinstance(error, UpstreamTaskError) and error.run_id == run.id:
@@ -256,8 +261,8 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | No
     """
     End *run* because of *stop*, which is no Exception: never a failure, never retried, never swallowed.
 
-    Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation. Of a flow
-    run that was asked to stop while its body was not at work, gives what its caller gets instead.
+    Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation. Of a
+    flow run that was asked to stop while its body was not at work, gives what its caller gets instead.
     """
     if run.ended:
         return None
