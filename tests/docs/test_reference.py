@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import attrs
 import pytest
 
-from headrace import errors, runtime, states
+from headrace import Flow, Runtime, Task, aio, errors, futures, runtime, states, task_runners
+from headrace._model.annotations import Annotation
 from headrace._model.options import FlowOptions, RunOptions, TaskOptions
 from headrace._model.states import StateType
 from headrace.settings import Settings
+from headrace.streams import DEFAULTS
 from tests.docs.pages import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
 SHARED = get_type_hints(RunOptions).keys()
+SUBMITTING = "futures-and-runners.md"
 
 
 def section(page: str, heading: str) -> str:
@@ -28,6 +32,20 @@ def rows(page: str, heading: str = "") -> set[str]:
     """What stands in code signs in the first column of the tables there."""
     first = re.findall(r"^\| (`[^|]+) \|", section(page, heading), re.MULTILINE)
     return {word for cell in first for word in re.findall(r"`([^`]+)`", cell)}
+
+
+def public(kind: type[Any]) -> set[str]:
+    """What users may touch of *kind*, where it says so itself; not what it inherits."""
+    return {name for name in vars(kind) if not name.startswith("_")}
+
+
+def spelled(name: str, called: Any) -> str:
+    """*name* as a reference writes it: an attribute alone, a function with its parameters and their defaults."""
+    if isinstance(called, property):
+        return name
+    given = [one for one in inspect.signature(called).parameters.values() if one.name != "self"]
+    told = (one.name if one.default is one.empty else f"{one.name}={one.default!r}" for one in given)
+    return f"{name}({', '.join(told)})"
 
 
 def constructors() -> set[str]:
@@ -100,3 +118,58 @@ def test_each_predicate_of_a_state_is_named() -> None:
 @pytest.mark.parametrize("subject", ["flow_run", "task_run", "deployment"])
 def test_each_attribute_of_the_runtime_context_has_its_row_and_no_row_is_of_another(subject: str) -> None:
     assert rows("runtime-context.md", f"## {subject}") == set(dir(getattr(runtime, subject)))
+
+
+def test_each_attribute_of_a_future_has_its_row_with_its_defaults() -> None:
+    own = {spelled(name, getattr(futures.Future, name)) for name in public(futures.Future)}
+
+    assert rows(SUBMITTING, "## Future") == own | {"name", "state"}
+
+
+def test_each_way_to_wait_for_a_list_of_futures_has_its_row() -> None:
+    own = {spelled(name, getattr(futures.FutureList, name)) for name in public(futures.FutureList) - {"promises"}}
+
+    assert rows(SUBMITTING, "## FutureList") == own
+
+
+def test_each_function_on_futures_has_its_row_and_each_of_its_awaitable_forms_is_named() -> None:
+    functions = {name for name in futures.__all__ if inspect.isfunction(getattr(futures, name))}
+    text = section(SUBMITTING, "## Functions")
+
+    assert rows(SUBMITTING, "## Functions") == {spelled(name, getattr(futures, name)) for name in functions}
+    assert not [name for name in aio.__all__ if f"`{name}`" not in text.partition("`headrace.aio`")[2]]
+
+
+def test_each_annotation_has_its_row() -> None:
+    written = {row.partition("(")[0] for row in rows(SUBMITTING, "## Annotations")}
+    kinds: list[type[Any]] = Annotation.__subclasses__()
+
+    assert written == {kind.__name__ for kind in kinds}
+
+
+def test_each_runner_has_its_row_with_its_defaults() -> None:
+    runners = {spelled(name, getattr(task_runners, name)) for name in task_runners.__all__}
+
+    assert rows(SUBMITTING, "## Runners") == runners
+
+
+def test_each_argument_and_method_of_a_runtime_has_its_row() -> None:
+    written = {row.partition("(")[0] for row in rows(SUBMITTING, "## Runtime")}
+
+    assert written == set(inspect.signature(Runtime).parameters) | public(Runtime)
+
+
+def test_each_keyword_of_submit_map_and_stream_has_its_row_with_its_default() -> None:
+    written = rows("flows-and-tasks.md", "## Submit, map, stream")
+    keywords = dict(row.split("=") for row in written if "=" in row)
+
+    assert keywords.keys() == DEFAULTS.keys()
+    assert [keywords["limit"], keywords["ordered"]] == [str(DEFAULTS["limit"]), str(DEFAULTS["ordered"])]
+    assert {row for row in written if "(" in row} == {"submit(...)", "map(...)", "stream(...)"}
+
+
+@pytest.mark.parametrize("kind", [Flow, Task])
+def test_each_attribute_of_flows_and_tasks_is_named(kind: type[Any]) -> None:
+    named = set(re.findall(r"`(\w+)[`(]", section("flows-and-tasks.md", "")))
+
+    assert public(kind) - {"kind"} <= named
