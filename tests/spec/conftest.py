@@ -21,6 +21,12 @@ def form(request: pytest.FixtureRequest) -> Form:
     return Form(request.param)
 
 
+@pytest.fixture(params=["sync", "async"])
+def inner(request: pytest.FixtureRequest) -> Form:
+    """Run the test once with sync functions submitted, and once with async ones, by a flow of either form."""
+    return Form(request.param)
+
+
 @pytest.fixture(params=["task", "flow"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Run the test once with tasks and once with flows."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal
 
 import headrace
+from headrace import aio, futures
 from headrace._engine.life import drive
 from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._stores.memory import MemoryStore
+from headrace.futures import DoneAndNotDoneFutures, Future
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -19,6 +23,46 @@ async def call(callee: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a flow or task of either form from the body of another."""
     value = callee(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+class Latch:
+    """Something that comes true once; bodies of both forms can wait for it, by suspending on a loop and else by blocking."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.guard = threading.Lock()
+        self.waiters: list[Callable[[], object]] = []
+
+    def open(self) -> None:
+        """Let everybody pass, now and later."""
+        with self.guard:
+            self.event.set()
+            waiters, self.waiters = self.waiters, []
+        for wake in waiters:
+            wake()
+
+    async def passed(self) -> None:
+        """Wait until it is open."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            assert self.event.wait(30)
+            return
+        arrived: asyncio.Future[None] = loop.create_future()
+
+        def arrive() -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrive)
+
+        with self.guard:
+            if self.event.is_set():
+                return
+            self.waiters.append(wake)
+        await arrived
 
 
 class Form:
@@ -60,6 +104,23 @@ class Form:
     def decorate(self, kind: str, **options: Any) -> Callable[[Body], Any]:
         """Decorate a body as a flow or task of this form."""
         return self.flow(**options) if kind == "flow" else self.task(**options)
+
+    async def got(self, future: Any) -> Any:
+        """Give what *future*, or a list of them, comes to, as code of this form asks for it."""
+        return await future if self.is_async else future.result()
+
+    async def ended(self, awaited: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
+        """Wait for all of *awaited*, as code of this form does."""
+        return await aio.wait(awaited, timeout) if self.is_async else futures.wait(awaited, timeout)
+
+    async def each(self, awaited: Iterable[Future[Any]], timeout: float | None = None) -> list[Future[Any]]:
+        """Give *awaited* in the order in which they end, as code of this form does."""
+        found = futures.as_completed(awaited, timeout)
+        return [one async for one in found] if self.is_async else list(found)
+
+    def in_flow(self, body: Body, **options: Any) -> Any:
+        """Run *body* as the body of a flow of this form."""
+        return self.run(self.flow(**options)(body))
 
     def run(self, callee: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a flow or task from blocking code that no run is around."""

@@ -26,18 +26,24 @@ PATIENCE: Final = 5.0
 class LoopHome:
     """Where the body of a flow run runs: in a task of a loop."""
 
-    __slots__ = ("interrupted", "loop", "task")
+    __slots__ = ("interrupted", "loop", "run", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, run: Run | None) -> None:
         self.loop = loop
         self.task = task
+        self.run = run
         self.interrupted = False
 
     def interrupt(self) -> None:
         """Cancel the task, once: what the body awaits in its cleanup is not cancelled again."""
         if not self.interrupted and self.task is not None:
             self.interrupted = True
-            quietly(self.loop, self.task.cancel)
+            quietly(self.loop, self.cancel)
+
+    def cancel(self) -> None:
+        """Cancel the task, unless the run has ended meanwhile: what goes on in the task then is its caller's."""
+        if self.task is not None and (self.run is None or not self.run.ended):
+            self.task.cancel()
 
 
 class LoopHost(Rooted):
@@ -88,7 +94,7 @@ class LoopHost(Rooted):
 
     def home(self, run: Run) -> Home:
         """Tell where the body of *run*, which is about to begin, runs: in the current task."""
-        return LoopHome(asyncio.get_running_loop(), asyncio.current_task())
+        return LoopHome(asyncio.get_running_loop(), asyncio.current_task(), run)
 
     def heard(self, run: Run, stop: BaseException) -> bool:
         """Tell whether *stop* is how the body heard that it is to stop: a cancellation of ours, now taken back."""
@@ -137,8 +143,8 @@ class LoopHost(Rooted):
                 with anyio.move_on_after(None if seconds == FOREVER else seconds, shield=shielded):
                     await arrived
             if call is not None and places is not None:
-                await self.back(call, places)
-                places = None
+                given, places = places, None
+                await self.back(call, given)
         finally:
             if call is not None:
                 call.awaits = ()

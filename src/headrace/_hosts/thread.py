@@ -82,11 +82,12 @@ class ThreadHost(Rooted):
         places = None if call is None else call.places
         if not seconds:
             return
+        lock = locked()
         if call is None or places is None:
-            self.wait(locked(), seconds)
+            self.wait(lock, once(lock), seconds)
             return
         places.aside(call)
-        self.wait(locked(), seconds)
+        self.wait(lock, once(lock), seconds)
         self.back(call, places)
 
     def home(self, run: Run) -> Home:
@@ -110,14 +111,15 @@ class ThreadHost(Rooted):
         call = current_call()
         refuse_circle(call, gates)
         arrived = locked()
-        countdown = Countdown(gates, once(arrived))
+        rouse = once(arrived)
+        countdown = Countdown(gates, rouse)
         places = None if call is None else call.places
         if call is not None:
             call.awaits = tuple(gates)
             if places is not None:
                 places.aside(call)
         try:
-            self.wait(arrived, seconds, heed=not shielded)
+            self.wait(arrived, rouse, seconds, heed=not shielded)
         finally:
             countdown.forget()
             if call is not None:
@@ -126,17 +128,17 @@ class ThreadHost(Rooted):
                     self.back(call, places)
         return all(gate.opened for gate in gates)
 
-    def wait(self, lock: Lock, seconds: float, *, heed: bool = True) -> None:
+    def wait(self, lock: Lock, rouse: Callable[[], None], seconds: float, *, heed: bool = True) -> None:
         """
-        Block until *lock* can be acquired, or for *seconds*.
+        Block until *lock* can be acquired, which *rouse* releases, or for *seconds*.
 
         Raises:
             RunCancelled: The run that waits is to stop, unless it is not to *heed* that.
         """
         runs = listening() if heed else []
-        rouse = once(lock)
-        for run in runs:
-            run.stops = [*(run.stops or ()), rouse]
+        with _stops:
+            for run in runs:
+                run.stops = [*(run.stops or ()), rouse]
         try:
             for run in runs:
                 hear(run)
@@ -144,8 +146,9 @@ class ThreadHost(Rooted):
             for run in runs:
                 hear(run)
         finally:
-            for run in runs:
-                run.stops = [one for one in run.stops or () if one is not rouse] or None
+            with _stops:
+                for run in runs:
+                    run.stops = [one for one in run.stops or () if one is not rouse] or None
 
     def may_block(self) -> bool:
         """Tell whether code on this stack may wait in this thread."""
@@ -208,6 +211,8 @@ class ThreadHome:
 
 
 HERE: Final = ThreadHome()
+# Around changes of `Run.stops`: several threads may wait within one run.
+_stops: Final = threading.Lock()
 
 
 def locked() -> threading.Lock:
