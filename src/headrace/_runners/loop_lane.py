@@ -105,13 +105,16 @@ class LoopLane:
         self.queue.put(entry, inner=inner)
         self.stir()
 
-    def stir(self) -> None:
-        """Have a worker look at the queue, if none will anyway."""
+    def stir(self) -> bool:
+        """Have a worker look at the queue, if none will anyway; tell whether there is anything in it."""
+        if not self.queue:
+            return False
         if asyncio._get_running_loop() is self.loop:
             self.look()
         elif not self.ringing:
             self.ringing = True
             self.loop.call_soon_threadsafe(self.rung)
+        return True
 
     def close(self, closed: Callable[[], object]) -> None:
         """End the workers, which have nothing to do any more, and then call *closed*."""

@@ -16,8 +16,8 @@ NEVER: Final = -(1 << 40)  # waits of an ended call, so that none is ever the la
 class Hungry(Protocol):
     """A lane that has calls and found no place."""
 
-    def stir(self) -> None:
-        """Look again for a place."""
+    def stir(self) -> bool:
+        """Look again for a place; tell whether there is anything to look for one for."""
         ...
 
 
@@ -52,11 +52,17 @@ class Places:
             back = self.returning.popleft() if self.returning and self.taken <= self.total else None
             if back is None:
                 self.taken -= 1
-            lane = self.hungry.popleft() if back is None and self.hungry and self.taken < self.total else None
+            lane = None if back is not None else self.next()
         if back is not None:
             back()
-        elif lane is not None:
-            lane.stir()
+        while lane is not None and not lane.stir():
+            # It was fed another way since: what it leaves is the next one's, who might wait for ever.
+            with self.guard:
+                lane = self.next()
+
+    def next(self) -> Hungry | None:
+        """Give the lane that may have a place, where there is one. Called with the guard held."""
+        return self.hungry.popleft() if self.hungry and self.taken < self.total and not self.returning else None
 
     def free(self, lane: Hungry) -> bool:
         """Tell whether a new call of *lane* would find a place; where not, *lane* is stirred once there is one."""

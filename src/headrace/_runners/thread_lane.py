@@ -50,13 +50,16 @@ class ThreadLane:
             self.queue.put(entry, inner=inner)
         self.stir()
 
-    def stir(self) -> None:
-        """Call a thread in, if there is something to do, a place, and none on its way."""
+    def stir(self) -> bool:
+        """Call a thread in, if there is a place; tell whether there is something to do, and none on its way."""
         with self.guard:
-            if self.coming or not self.queue.ready() or not self.places.take(self):
-                return
+            if self.coming or not self.queue.ready():
+                return False
+            if not self.places.take(self):
+                return True
             self.coming = True
         self.pool.run(self.work)
+        return True
 
     def close(self, closed: Callable[[], object]) -> None:
         """Call *closed*: threads that have nothing to do are the pool's again by then."""
