@@ -25,7 +25,7 @@ from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost
 from headrace._ports import Host, Observer, Progress, Store
-from headrace.errors import CrewGone, SettingError, StartingError
+from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
 if TYPE_CHECKING:
     from headrace._hosts.processes import ProcessHost
@@ -342,9 +342,15 @@ def made_crew(run: FlowRunning) -> Any:
 
     Raises:
         CrewGone: The run has ended.
+        RunningLoopError: It is a sync flow, called in async code on a loop: at its end it could not wait for anything.
     """
     if run.ended:
         raise CrewGone(run.label, None)
+    if run.crew is None and not run.spec.is_async and not thread_host.may_block():
+        raise RunningLoopError(
+            f"Submitting in the sync flow {run.spec.name!r}, which waits for it at its end,",
+            f"`await {run.spec.function_name.rpartition('.')[2]}.submit(...)`",
+        )
     with _crews:
         if run.crew is None:
             options = run.spec.options
