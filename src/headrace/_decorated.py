@@ -13,6 +13,7 @@ import attrs
 from headrace._engine.life import call_life, drive
 from headrace._engine.spec import Spec
 from headrace._engine.streams import stepwise, stream_life
+from headrace._engine.upstream import listed
 from headrace._model.later import ATTRIBUTES
 from headrace._model.naming import checked
 from headrace._model.options import HOOKS, FlowOptions, TaskOptions, retry_policy, settle
@@ -129,7 +130,7 @@ class Decorated:
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a call that has `wait_for` or `return_state` among its keywords, or is a generator's."""
         kwargs = dict(kwargs)
-        wait_for = kwargs.pop("wait_for", None)
+        wait_for = awaited(kwargs)
         return_state = kwargs.pop("return_state", False)
         if not self.streams:
             life = self.life(args, kwargs, wait_for, return_state)
@@ -247,6 +248,17 @@ def mark_coroutine_function(called: Any) -> None:
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         mark(called)
+
+
+def awaited(kwargs: dict[str, Any]) -> list[Any] | None:
+    """
+    Take what a call is to wait for out of its *kwargs*, as a list, since it is looked through more than once.
+
+    Raises:
+        OptionTypeError: It is no iterable.
+    """
+    wait_for = kwargs.pop("wait_for", None)
+    return None if wait_for is None else listed(wait_for)
 
 
 def unfilled(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -216,7 +216,7 @@ class FutureList(Promises, Sequence[Future[T_co]]):
     def _joined(self) -> list[Any]:
         group = self._mapped.group
         if group.broken is not None:
-            raise group.broken
+            group.broken.outcome()
         return joined(self.promises(), f"calls of {group.spec.name!r}")
 
     def __repr__(self) -> str:

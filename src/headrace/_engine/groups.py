@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace._engine.promises import Gate
+from headrace._engine.promises import Gate, Promise
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
 
@@ -22,7 +22,7 @@ class Group:
         done: How many have ended, well or not.
         failed: How many of them did not complete.
         whole: Opens when all have ended.
-        broken: What the source raised, so that there are no more than have begun.
+        broken: Stands for what the source raised, so that there are no more than have begun.
         number: Its number among the runs of its scope, for its span; 0 while it has none.
         verb: What called it: map or stream.
         span: What its span will say, as a run's `span` is: the observer's own; None while nobody listens.
@@ -54,5 +54,5 @@ class Group:
         self.number = 0
         self.verb = "map"
         self.span: Any = None
-        self.broken: Exception | None = None
+        self.broken: Promise | None = None
         self.whole = Gate()

@@ -67,6 +67,13 @@ def failed(run: Run, error: BaseException) -> None:
         say(run, logging.ERROR, "Failed with an exception", exc_info=(type(error), error, trace), kept=True)
 
 
+def source_failed(run: Run, name: str, items: int, error: BaseException) -> None:
+    """Show the *error* of what a map of *name* in *run* was reading, after so many *items*."""
+    trace = own_frames(error)
+    message = "The source of a map of %r failed after %s items"
+    say(run, logging.ERROR, message, name, f"{items:,}", exc_info=(type(error), error, trace), kept=True)
+
+
 def ancestors(run: Run) -> list[Run]:
     """Give *run* and those above it that have a scope of their own."""
     found: list[Run] = []

@@ -148,7 +148,15 @@ def unfinished(args: Sequence[Any], kwargs: Mapping[str, Any], wait_for: Any) ->
     given = [*args, *kwargs.values()]
     if wait_for is not None:
         given += listed(wait_for)
-    return [promise for value in given for promise in found(value) if not promise.opened]
+    return [promise for value in given for promise in seen(value) if not promise.opened]
+
+
+def seen(value: Any) -> list[Promise]:
+    """Give the promises in *value*; none where it raises on being looked into: that is its run's failure, later."""
+    try:
+        return list(found(value))
+    except Exception:
+        return []
 
 
 def listed(wait_for: Any) -> list[Any]:

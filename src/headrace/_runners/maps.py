@@ -7,18 +7,20 @@ at first a list, and the rest as it goes.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
+from headrace._engine import lines
 from headrace._engine.calls import Call, Life
 from headrace._engine.groups import Group
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import SourceTooLong
+from headrace.errors import CrashedRun, CrewGone, SourceTooLong
 
 if TYPE_CHECKING:
     from headrace._runners.crew import Crew
@@ -75,18 +77,17 @@ class Mapped(Promises):
                     self.over()
                     return None
                 try:
-                    args, kwargs = next(self.arguments)
+                    args, kwargs = self.context.run(next, self.arguments)
                 except StopIteration:
                     self.ends(None)
                     return None
-                except Exception as error:
-                    self.ends(error)
+                except BaseException as error:
+                    self.ends(as_error(self.group.spec.name, error))
+                    if isinstance(error, KeyboardInterrupt):
+                        raise
                     return None
-                if self.next >= LONGEST:
-                    self.ends(SourceTooLong(self.group.spec.name, LONGEST))
+                if self.total is None and not self.one_more():
                     return None
-                if self.total is None:
-                    self.crew.enter(1)
                 place = self.next
                 promise = self.made.get(place)
                 if promise is None:
@@ -96,6 +97,17 @@ class Mapped(Promises):
             call.group = self.group
             if not self.crew.hold(call):
                 return call
+
+    def one_more(self) -> bool:
+        """Count one more call in, of an iterator that has not told how many there are; tell whether it may begin."""
+        if self.next >= LONGEST:
+            self.ends(SourceTooLong(self.group.spec.name, LONGEST))
+            return False
+        try:
+            self.crew.enter(1)
+        except CrewGone:
+            return False  # it is cut in this moment, which counts out what was counted in
+        return True
 
     def touch(self, place: int) -> Promise:
         """Give the promise at *place*."""
@@ -114,9 +126,26 @@ class Mapped(Promises):
 
     def ends(self, error: Exception | None) -> None:
         """Have no more calls: the source has ended, or has raised *error*."""
-        self.group.broken = error
         left = 1 if self.total is None else self.total - self.next
+        if error is None:
+            self.close(State(StateType.FAILED, message="The source of the map has no such item."), left)
+            return
+        broken = self.breaks(error)
+        first = self.crew.missed(broken)
         self.close(State(StateType.FAILED, message=f"The source of the map failed: {error!r}", data=error), left)
+        if first:
+            self.crew.failing(broken.name)
+
+    def breaks(self, error: Exception) -> Promise:
+        """Note that the source has raised *error*; give what stands for that, as a promise does for a failed run."""
+        name = self.group.spec.name
+        if self.parent is not None:
+            lines.source_failed(self.parent, name, self.next, error)
+        self.group.broken = promise = self.promise()
+        promise.given_name = f"the source of the map of {name}"
+        failed: State[Any] = State(StateType.FAILED, message=f"It raised {error!r}", data=error)
+        promise.settle(None, promise.stamped(failed), self.crew.clock.now())
+        return promise
 
     def cut(self, why: str) -> None:
         """Give up the calls that have not been made yet, and count them out."""
@@ -147,19 +176,47 @@ class Mapped(Promises):
         self.crew.count_out(left)
 
     def __len__(self) -> int:
-        """Give how many calls there will be; reads an iterator that has not told to its end."""
+        """Give how many calls there will be; reads an iterator that has not told to its end, or to what it raises."""
         with self.guard:
-            if self.total is None:
-                rest = list(self.arguments)
-                self.arguments = iter(rest)
-                self.total = self.next + len(rest)
-                self.crew.enter(len(rest))
-                self.crew.count_out(1)
-                with self.crew.guard:
-                    self.group.total = self.total
-            return self.total
+            return self.read() if self.total is None else self.total
+
+    def read(self) -> int:
+        """Read the rest of the iterator, and count it in."""
+        rest: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        error: Exception | None = None
+        try:
+            # One by one, since extending a list by what raises midway leaves nothing of it.
+            for one in itertools.islice(self.arguments, LONGEST - self.next):
+                rest.append(one)
+            if self.next + len(rest) == LONGEST and next(self.arguments, None) is not None:
+                error = SourceTooLong(self.group.spec.name, LONGEST)
+        except Exception as raised:
+            error = raised
+        self.arguments = iter(rest)
+        self.crew.enter(len(rest))
+        self.total = self.next + len(rest)
+        with self.crew.guard:
+            self.group.total = self.total
+            whole = self.group.done == self.total
+        broken = None if error is None else self.breaks(error)
+        first = broken is not None and self.crew.missed(broken)
+        if whole:
+            self.crew.whole(self.group)
+        self.crew.count_out(1)
+        if first and broken is not None:
+            self.crew.failing(broken.name)
+        return self.total
 
     def promises(self) -> Sequence[Promise]:
         """Give all promises, in order."""
         made = self.made
         return [made.get(place) or self.touch(place) for place in range(len(self))]
+
+
+def as_error(name: str, error: BaseException) -> Exception:
+    """Give what ended the source of a map of *name* as an Exception: what is none ends the map alone."""
+    if isinstance(error, Exception):
+        return error
+    made = CrashedRun(f"The source of the map of {name!r} ended by {error!r}.")
+    made.__cause__ = error
+    return made
