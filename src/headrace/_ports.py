@@ -272,6 +272,15 @@ class Host(Protocol):
         """
         ...
 
+    def probe(self, spec: Any, name: str, items: Any) -> None:
+        """
+        See that the *items* that calls of *spec* are to get as *name* can travel, as far as one of each type tells.
+
+        Raises:
+            NotPicklable: One cannot.
+        """
+        ...
+
     def draw(self) -> float:
         """Draw a number in [0, 1), for jitter."""
         ...

@@ -23,7 +23,7 @@ from headrace._engine.inputs import named, own_frames
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
-from headrace._engine.upstream import LEAVES, found, resolved
+from headrace._engine.upstream import FLAT, LEAVES, found, resolved
 from headrace._model.annotations import quote, unmapped
 from headrace._model.outcomes import describe
 from headrace.errors import NotPicklable, ParameterBindError, rebuilt, short
@@ -31,6 +31,7 @@ from headrace.errors import NotPicklable, ParameterBindError, rebuilt, short
 PROTOCOL: Final = 5
 FUTURES: tuple[type[Any], ...] = (Promise, Promises)
 QUOTED: tuple[type[Any], ...] = (quote,)
+LISTS: tuple[type[Any], ...] = (list, tuple)
 UNMAPPED: tuple[type[Any], ...] = (unmapped,)
 THREADS: Final = "or run the task in threads: task_runner=ThreadPoolTaskRunner()"
 
@@ -121,24 +122,44 @@ def packed_call(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pa
     return Parcel(file.getvalue(), blanks)
 
 
+def probe(spec: Spec, name: str, items: Any) -> None:
+    """
+    See that those *items* can be packed which are the first of their type, but for the very first.
+
+    Raises:
+        NotPicklable: One cannot be.
+    """
+    if not isinstance(items, LISTS) or len(items) < 2:
+        return
+    kinds: set[Any] = {type(items[0]), *FLAT}
+    for place, item in enumerate(items):
+        if type(item) not in kinds:
+            kinds.add(type(item))
+            refused = problem(item, frozenset(map(id, found(item))))
+            if refused is not None:
+                what = f"Item {place} of {name}, {short(item, 80)},"
+                raise NotPicklable(what, reason(refused), f"Map over data, {THREADS}.")
+
+
+def problem(value: Any, awaited: frozenset[int]) -> Exception | None:
+    """Give what pickling *value* raises; None where it does not."""
+    try:
+        Packer(io.BytesIO(), [], awaited).dump(value)
+    except Exception as refused:
+        return refused
+    return None
+
+
 def refusal(
     spec: Spec, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception, awaited: frozenset[int] = frozenset()
 ) -> NotPicklable:
     """Find out what of a call made pickling raise *error*, and say so."""
-
-    def problem(value: Any) -> Exception | None:
-        try:
-            Packer(io.BytesIO(), [], awaited).dump(value)
-        except Exception as refused:
-            return refused
-        return None
-
-    refused = problem(spec.fn)
+    refused = problem(spec.fn, awaited)
     if refused is not None:
         where = "Define it at the top level of a module"
         return NotPicklable(f"The function of task {spec.name!r}", reason(refused), f"{where}, {THREADS}.")
     for name, value in by_name(spec, tuple(args), dict(kwargs)).items():
-        refused = problem(value)
+        refused = problem(value, awaited)
         if refused is not None:
             what = f"Argument {name}={short(value, 80)} of task {spec.name!r}"
             remedy = f"Hand over data, or what is defined at the top level of a module, {THREADS}."

@@ -20,7 +20,7 @@ from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
 from headrace._hosts.children import Children
 from headrace._hosts.clock import wall
-from headrace._hosts.parcels import Parcel, filling, packed_call
+from headrace._hosts.parcels import Parcel, filling, packed_call, probe
 from headrace._hosts.thread import ThreadHost
 from headrace._hosts.visits import Visit
 from headrace._hosts.wire import Errand
@@ -57,6 +57,15 @@ class ProcessHost(ThreadHost):
             NotPicklable: The function or an argument cannot be.
         """
         return packed_call(spec, args, kwargs)
+
+    def probe(self, spec: Spec, name: str, items: Any) -> None:
+        """
+        See that *items* of a map can be packed: one of each type but the first one's, which is packed as it is.
+
+        Raises:
+            NotPicklable: One cannot be.
+        """
+        probe(spec, name, items)
 
     async def call(
         self,

@@ -33,6 +33,9 @@ class Rooted:
         """Give None: a body is called in this process."""
         return None
 
+    def probe(self, spec: Spec, name: str, items: Any) -> None:
+        """See that *items* can travel, which they need not."""
+
     def open(self) -> Journal:
         """Give the journal to a root run; `close` is called when it has ended."""
         journal = self.desk()

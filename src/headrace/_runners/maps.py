@@ -40,6 +40,7 @@ class Mapped(Promises):
         next: How many calls have been made.
         total: How many there will be; None while an iterator is read that has not told.
         rest: Why there are no more, if the map was cut.
+        packed: The parcel of the first call, where that goes to another process.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Mapped(Promises):
         self.next: int = 0
         self.total: int | None = group.total
         self.rest: State[Any] | None = None
+        self.packed: Any = None
         # Reentrant: the user's iterator may ask for a future of the same map.
         self.guard = threading.RLock()
 
@@ -95,6 +97,8 @@ class Mapped(Promises):
                 self.next = place + 1
             call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
             call.group = self.group
+            if self.packed is not None:
+                call.parcel, self.packed = self.packed, None
             if not self.crew.hold(call):
                 return call
 
