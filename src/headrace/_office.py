@@ -28,6 +28,7 @@ from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
 
 BATCH: Final = 2_000
+GROWN_AFTER: Final = 1.0  # seconds
 NAP: Final = 0.01  # seconds
 CLOSE_WITHIN = 10.0
 LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
@@ -40,6 +41,8 @@ class BackOffice:
 
     Attributes:
         lost: Rows that a failing store could not take, since the last time it worked.
+        young: Task runs that have just begun, and whose rows are written if they do not end within GROWN_AFTER.
+        grown: When that was last looked at, on the loop's clock.
         owed: Durable runs whose rows it could not take; written with the next batch that it takes.
     """
 
@@ -59,6 +62,8 @@ class BackOffice:
         self.problem: Exception | None = None
         self.lost = 0
         self.owed: list[Run] = []
+        self.young: dict[Run, None] = {}
+        self.grown = 0.0
         # Set while a flow runs here: when to look for requests. Made anew for each look.
         self.alarm: asyncio.TimerHandle | None = None
         self.deaf = False
@@ -131,6 +136,8 @@ class BackOffice:
         while True:
             if self.look_is_due():
                 await self.look()
+            if self.young:
+                await self.grow()
             if await self.commit_next():
                 worked = True
                 if journal.progress is not None:
@@ -150,8 +157,21 @@ class BackOffice:
             if self.closing:
                 await self.shut()
                 return
+            alarm = asyncio.get_running_loop().call_later(GROWN_AFTER, self.bell.set) if self.young else None
             await self.bell.wait()
+            if alarm is not None:
+                alarm.cancel()
             journal.asleep = False
+
+    async def grow(self) -> None:
+        """Write the rows of task runs that have begun and not ended, now and then: who looks is to see them run."""
+        now = asyncio.get_running_loop().time()
+        if now - self.grown < GROWN_AFTER:
+            return
+        self.grown = now
+        batch = fold((), self.young)[0]
+        self.young.clear()
+        await self.commit(batch, ())
 
     async def nap(self) -> None:
         """
@@ -231,8 +251,9 @@ class BackOffice:
 
     async def shut(self) -> None:
         """Try a last time to write what is owed, and let go of the store."""
-        if self.owed:
-            await self.commit(fold((), self.owed)[0], ())
+        if self.owed or self.young:
+            await self.commit(fold((), [*self.owed, *self.young])[0], ())
+            self.young.clear()
         if self.opened:
             self.opened = False
             with self.busy:
@@ -247,7 +268,7 @@ class BackOffice:
         # a file that vanished, for one, its past is gone.
         stopping = self.problem if any(under_way(run) for run in self.owed) else None
         try:
-            batch, heard = fold(events, self.owed)
+            batch, heard = fold(events, self.owed, self.young)
         except Exception as error:
             # A bug of ours in one event must not end the thread on which all runs wait.
             self.failed(error, len(events))

@@ -34,11 +34,15 @@ class Heard:
     answers: list[Answer] = attrs.Factory(list[Answer])
 
 
-def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, Heard]:
+def fold(
+    events: Iterable[Event], owed: Iterable[Run] = (), young: dict[Run, None] | None = None
+) -> tuple[Batch, Heard]:
     """
     Fold *events* into one batch; give with it what else they tell.
 
-    A run that started and ended within the heap costs one row. The rows of the runs *owed* are in it, too.
+    A run that started and ended within the heap costs one row. The rows of the runs *owed* are in it, too. Task runs
+    that have only begun are gathered in *young* instead, unless somebody asks: most of them soon end, and then cost
+    one row, too. With the answer to who asks, all that was told is in the batch.
     """
     batch = Batch()
     heard = Heard()
@@ -68,9 +72,18 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, Hear
             changed[run] = None
         if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
+    waits = young is not None and not heard.answers
+    if young and heard.answers:
+        changed = {**young, **changed}
+        young.clear()
     for run in changed:
         if run.scope.level == "off" or run.inherited:
             continue
+        if young is not None:
+            if waits and just_begun(run):
+                young[run] = None
+                continue
+            young.pop(run, None)
         if run.scope.level == "strict":
             batch.strict = True
         if isinstance(run, TaskRunning):
@@ -78,6 +91,13 @@ def fold(events: Iterable[Event], owed: Iterable[Run] = ()) -> tuple[Batch, Hear
         else:
             batch.flow_runs.append(flow_row(run))
     return batch, heard
+
+
+def just_begun(run: Run) -> bool:
+    """Tell whether *run* is a task run that has begun and done no more, and whose record may follow a moment later."""
+    transitions = run.transitions or ()
+    batched = run.scope.level != "strict"
+    return batched and len(transitions) == 1 and transitions[0][0] is RUNNING and isinstance(run, TaskRunning)
 
 
 def task_row(run: TaskRunning) -> tuple[Any, ...]:
