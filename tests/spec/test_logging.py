@@ -14,6 +14,7 @@ import pytest
 
 from headrace import flow, get_run_logger
 from headrace.errors import MissingContextError
+from headrace.states import Cancelled, Completed, Crashed, Failed, Scheduled, State
 from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record, call
 from tests.spec.seen import Kept
@@ -94,6 +95,22 @@ def test_lines_about_states_are_shown_and_not_kept(record: Record, said: Said, f
         f"INFO | Flow run '{name}' - Finished in state Completed()",
     ]
     assert record.lines() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [(Completed(), "INFO"), (Cancelled(), "INFO"), (Failed(), "ERROR"), (Crashed(), "ERROR"), (Scheduled(), "ERROR")],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_what_somebody_wanted_is_no_error(state: State[None], level: str, said: Said, form: Form, kind: str) -> None:
+    @form.decorate(kind)
+    async def ends() -> State[None]:
+        return state
+
+    form.run(ends, return_state=True)
+
+    assert said()[-1].startswith(f"{level} | {kind.title()} run ")
+    assert f" - Finished in state {state.name}" in said()[-1]
 
 
 def test_a_traceback_is_kept_with_the_run(record: Record, form: Form, kind: str) -> None:
