@@ -42,8 +42,8 @@ def say(run: Run, level: int, message: str, *args: Any, exc_info: EXC_INFO | Non
 
 
 def finished(run: Run, state: State[Any]) -> None:
-    """Say in which state a run ended: at INFO if it completed, or was stopped as nobody needs it, else at ERROR."""
-    unwanted = run.call is not None and run.call.unwanted
+    """Say in which state a run ended: at INFO if it completed, or somebody wanted it to end, else at ERROR."""
+    unwanted = state.is_cancelled() or (run.call is not None and run.call.unwanted)
     level = logging.INFO if state.is_completed() or unwanted else logging.ERROR
     if ENGINE.isEnabledFor(level):  # before a state of any size is put into words
         say(run, level, "Finished in state %s", short_state(state))
