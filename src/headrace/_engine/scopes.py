@@ -120,8 +120,10 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
         ended = False  # asked a second time: whoever asks does not want to wait
     if not ended:
         given_up(run, crew)
+    raised = host.really(run, stop)
     error = concluded(run, crew)
-    return host.really(run, stop) if error is None else error
+    # What is no Exception even so was asked by others than a child that failed, and is not for that one to take away.
+    return error if error is not None and isinstance(raised, Exception) else raised
 
 
 def given_up(run: FlowRunning, crew: Crew) -> None:

@@ -132,30 +132,11 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 if type(run) is FlowRunning:
                     await whole(run, host)
                 await finish(run, host, State(StateType.COMPLETED), True)
-        except Exception as raised:
-            error = explained(spec, raised, args, kwargs)
-            if type(run) is FlowRunning:
-                await broken(run, host, error)
-            if not run.ended:
-                with inside(run):
-                    await fail(run, host, error)
-            if error is not raised:
-                raise error from None
-            bare(error)
-            raise
-        except GeneratorExit as stop:
-            # Who stops listening has had enough: that is no crash of the run.
-            if not run.ended:
-                with inside(run):
-                    if type(run) is FlowRunning:
-                        await broken(run, host, stop)
-                    await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
-            raise
         except BaseException as stop:
-            with inside(run):
-                if type(run) is FlowRunning:
-                    await broken(run, host, stop)
-                await interrupt(run, host, stop)
+            raised = await left(run, host, stop, args, kwargs)
+            if raised is not stop:
+                raise raised from None
+            bare(stop)
             raise
         finally:
             run.args = run.kwargs = None
@@ -164,6 +145,27 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 host.close()
 
     return live
+
+
+async def left(
+    run: Run, host: Host, stop: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> BaseException:
+    """End *run*, which *stop* has left, after all that was submitted in it; give what its consumer gets."""
+    if isinstance(stop, Exception):
+        stop = explained(run.spec, stop, args, kwargs)
+    with inside(run):
+        if type(run) is FlowRunning:
+            stop = await broken(run, host, stop)
+        if run.ended:
+            return stop
+        if isinstance(stop, Exception):
+            await fail(run, host, stop)
+        elif isinstance(stop, GeneratorExit):
+            # Who stops listening has had enough: that is no crash of the run.
+            await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
+        else:
+            return await interrupt(run, host, stop) or stop
+    return stop
 
 
 async def attempts(

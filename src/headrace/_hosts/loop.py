@@ -24,15 +24,21 @@ PATIENCE: Final = 5.0
 
 
 class LoopHome:
-    """Where the body of a flow run runs: in a task of a loop."""
+    """
+    Where the body of a flow run runs: in a task of a loop.
 
-    __slots__ = ("interrupted", "loop", "run", "task")
+    Attributes:
+        alone: Whether nobody else had cancelled the task when ours was taken back; None until then.
+    """
+
+    __slots__ = ("alone", "interrupted", "loop", "run", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, run: Run | None) -> None:
         self.loop = loop
         self.task = task
         self.run = run
         self.interrupted = False
+        self.alone: bool | None = None
 
     def interrupt(self) -> None:
         """Cancel the task, once: what the body awaits in its cleanup is not cancelled again."""
@@ -101,8 +107,13 @@ class LoopHost(Rooted):
         home = run.home
         if run.stopping is None or not isinstance(stop, asyncio.CancelledError) or not isinstance(home, LoopHome):
             return super().heard(run, stop)
-        # Where somebody else has cancelled the task as well, their cancellation goes on.
-        return home.interrupted and home.task is not None and home.task.uncancel() == 0
+        if home.task is None or not home.interrupted:
+            return False
+        # Where somebody else has cancelled the task as well, their cancellation goes on. Asked again, as at the end of
+        # a scope and of its life, nothing is taken back but ours.
+        if home.alone is None:
+            home.alone = home.task.uncancel() == 0
+        return home.alone
 
     async def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> bool:
         """
