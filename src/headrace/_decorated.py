@@ -226,8 +226,10 @@ class Decorated:
 
         def __getattr__(self, name: str) -> Any:
             """Say that there is no such attribute; of those that people look for, also what to do today."""
-            awaited = self.spec.is_async and not self.streams
-            if name == "_is_coroutine" and awaited and "asyncio.coroutines" in sys.modules:
+            # Not by attribute: a half-made object, as copying and unpickling make it, has none of its own yet.
+            own = self.__dict__
+            awaited = name == "_is_coroutine" and "spec" in own and own["spec"].is_async and not own["streams"]
+            if awaited and "asyncio.coroutines" in sys.modules:
                 # How asyncio.iscoroutinefunction asks; up to Python 3.11 there is no other way to tell it.
                 return sys.modules["asyncio.coroutines"]._is_coroutine
             today = ATTRIBUTES.get(name)
