@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -73,15 +75,21 @@ def test_a_home_of_a_loop_that_was_closed_has_nobody_to_interrupt() -> None:
 def test_a_wait_that_ends_in_the_moment_in_which_its_run_is_stopped_is_roused_once() -> None:
     """Both rouse the waiting thread: the second must find nothing to do."""
 
+    flows: list[Any] = []
+    begun = threading.Event()
+
     @task
-    def work() -> str:
-        return "there"
+    def work() -> None:
+        begun.wait(10)
+        while not flows[0].stops:
+            time.sleep(0.001)
 
     @flow
     def main() -> Any:
-        own: Any = current_run.get()
+        flows.append(current_run.get())
         future = work.submit()
-        future.add_done_callback(lambda _: own.stop("in this moment"))
+        future.add_done_callback(lambda _: flows[0].stop("in this moment"))
+        begun.set()
         return future.result()
 
     with pytest.raises(CancelledRun, match="in this moment"):
