@@ -111,7 +111,8 @@ class Future(Promise, Generic[T_co]):
         """
         Have *callback(future)* called once the run has ended; at once where it has.
 
-        It is called in the thread or on the loop where the run ended, and had better be quick. What it raises is logged.
+        It is called in the thread or on the loop where the run ended, so it had better be quick. What it raises is
+        logged.
         """
 
         def guarded(_gate: Gate) -> None:

@@ -26,7 +26,8 @@ class Settings:
         durability: HEADRACE_DURABILITY; what flows do that do not say: off, batched or strict. batched.
         trace_map_limit: HEADRACE_TRACE_MAP_LIMIT; a map or stream of more items is one span in the trace. 500; 0 for
             never.
-        cleanup_seconds: HEADRACE_CLEANUP_SECONDS; how long a flow waits for the cleanup of what was cancelled with it. 10.
+        cleanup_seconds: HEADRACE_CLEANUP_SECONDS; how long a flow waits for the cleanup of what was cancelled with it.
+            10.
         progress: HEADRACE_PROGRESS; whether a terminal shows how far long maps and streams are: 1 or 0. 1.
     """
 

@@ -18,7 +18,8 @@ class ConcurrentTaskRunner:
     """
     Run async bodies on the flow's event loop and sync bodies in threads. What every flow does that does not say.
 
-    The async bodies of a sync flow, which has no loop, run on one loop in a thread of its own that all sync flows share.
+    The async bodies of a sync flow, which has no loop, run on one loop, which all sync flows share, in a thread of its
+    own.
 
     Args:
         limit: How many calls of one flow run may be at work at once, of both kinds together; at least 1. A call that

@@ -32,15 +32,15 @@ class Failing(MemoryStore):
         super().__init__()
         self.refused: set[int] = set()
         self.batches: list[Batch] = []
-        self.asked = 0
+        self.tried = 0
         self.go = threading.Event()
         self.go.set()
 
     async def append(self, batch: Batch) -> None:
         self.go.wait(20)
-        self.asked += 1
-        if self.asked in self.refused:
-            raise StoreUnavailable("here", f"batch {self.asked} was to fail")
+        self.tried += 1
+        if self.tried in self.refused:
+            raise StoreUnavailable("here", f"batch {self.tried} was to fail")
         self.batches.append(batch)
         await super().append(batch)
 
@@ -351,7 +351,7 @@ def test_every_failing_commit_of_a_durable_flow_stops_it_and_none_is_called_safe
     """Refuse the k-th commit, for every k: the flow stops there, and what it was given before is recorded."""
 
     def run_refusing(number: int) -> tuple[list[int], bool]:
-        store.asked, store.refused = 0, {number}
+        store.tried, store.refused = 0, {number}
         store.tasks.clear()
         safe: list[int] = []
 
@@ -371,7 +371,7 @@ def test_every_failing_commit_of_a_durable_flow_stops_it_and_none_is_called_safe
         safe, stopped = run_refusing(number)
         recorded = committed(store, "step").count("COMPLETED")
         assert recorded >= len(safe), f"commit {number}: {len(safe)} tasks returned, {recorded} are recorded"
-        if store.asked < number:
+        if store.tried < number:
             assert (stopped, len(safe)) == (False, 5)
             break
         assert stopped or len(safe) == 5, f"commit {number} failed and the flow went on"
@@ -395,7 +395,7 @@ def test_a_neighbours_good_commit_does_not_make_a_lost_row_safe(store: Failing) 
     @task(on_completion=[meanwhile])
     def watched() -> int:
         until(lambda: committed(store, "watched") == ["RUNNING"])
-        store.refused = {store.asked + 1}
+        store.refused = {store.tried + 1}
         return 1
 
     safe: list[int] = []

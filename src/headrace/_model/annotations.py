@@ -1,4 +1,4 @@
-"""Annotations: what a caller says of one argument, around it. Words only; the engine reads them, `map` and calls obey."""
+"""Annotations: what a caller says of one argument, around it. Words only: the engine reads them, and nothing is done."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Runners: where submitted calls wait their turn and run, and what holds a flow run's calls together. Decides no states."""
+"""Runners: where submitted calls wait their turn and run, and what holds those of a flow run together. Decide no states."""

@@ -1,4 +1,4 @@
-"""Lanes: queues of submitted calls on their way to where they run. The part that is the same on a loop and in threads."""
+"""Lanes: queues of submitted calls on their way to where they run. What is the same on a loop and in threads."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Queue:
         return None
 
     def head(self) -> Call | Source | None:
-        """Take the next call out; or give the source whose turn it is, which is the taker's until it says `answered`."""
+        """Take the next call out; or give the source whose turn it is: it is the taker's until `answered` is called."""
         found = self.first()
         if found is None:
             return None

@@ -206,7 +206,7 @@ class LoopLane:
                 await asyncio.sleep(0)
 
     async def rests(self) -> bool:
-        """Idle until there is something to pull; tell whether there is, or whether the worker is not needed any more."""
+        """Idle until there is something to pull; tell whether there is: if not, the worker is not needed any more."""
         self.pullers -= 1
         if self.over is None or self.over.is_set() or len(self.idle) >= KEPT:
             return False

@@ -1,4 +1,4 @@
-"""Places: how many submitted calls may be at work at once. Counts, in order of arrival, from any thread; never waits."""
+"""Places: how many submitted calls may be at work at once. Counted from any thread, in order of arrival; never waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from headrace._engine.calls import Call
-
 
 NEVER: Final = -(1 << 40)  # waits of an ended call, so that none is ever the last: it has no place to come back to
 

@@ -1,9 +1,9 @@
 """
 The thread lane: bodies that block, each in a thread of the pool, under a number of places of their own.
 
-A thread works the queue off for as long as there is something in it. When it takes a call and more are waiting, one more
-thread is called in; so there is always one on its way to the next call, and never a crowd for calls that are over in no
-time.
+A thread works the queue off for as long as there is something in it. When it takes a call and more are waiting, one
+more thread is called in; so there is always one on its way to the next call, and never a crowd for calls that are over
+in no time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user loop: the event loop on which async calls of sync flows run, all in one thread. Runs users' code, none of ours."""
+"""The user loop: the event loop on which async calls of sync flows run, in one thread. Runs users' code, none of ours."""
 
 from __future__ import annotations
 
