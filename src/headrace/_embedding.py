@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine, Iterable
 from contextvars import Token
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import attrs
 
 from headrace import _runtime
 from headrace._decorated import Decorated
+from headrace._engine.journal import Leveled
 from headrace._engine.life import drive
-from headrace._model.options import Durability, level, runner, seconds
+from headrace._engine.scopes import names
+from headrace._model.options import Durability, level, runner, seconds, text
 from headrace._model.states import State
 from headrace._runtime import Opening
 from headrace._submission import map_over, submit
@@ -23,11 +26,15 @@ from headrace.futures import Future, FutureList
 from headrace.settings import Settings
 from headrace.tasks import Task
 
+if TYPE_CHECKING:
+    from headrace._runners.crew import Crew
+
 P = ParamSpec("P")
 T = TypeVar("T")
 What: TypeAlias = Flow[P, T] | Task[P, T]
 Waiting: TypeAlias = Coroutine[Any, Any, T]
-OWNER = "headrace.Runtime"
+OWNER: Final = "headrace.Runtime"
+log: Final = logging.getLogger("headrace.engine")
 
 
 class Runtime:
@@ -60,11 +67,8 @@ class Runtime:
         task_runner: Any = None,
         drain_seconds: float | timedelta = 30.0,
     ) -> None:
-        self._changes: dict[str, Any] = {}
-        if database_url is not None:
-            self._changes["database_url"] = database_url
-        if durability is not None:
-            self._changes["durability"] = level(OWNER, "durability", durability)
+        self._url = None if database_url is None else text(OWNER, "database_url", database_url)
+        self._durability = None if durability is None else level(OWNER, "durability", durability)
         self._runner = None if task_runner is None else runner(OWNER, "task_runner", task_runner)
         self._drain = seconds(OWNER, "drain_seconds", drain_seconds)
         self._opening: Opening | None = None
@@ -179,19 +183,19 @@ class Runtime:
             raise RuntimeUseError("it is not open. Submit inside its block: `async with runtime: ...`")
         return self._opening
 
-    def _open(self, home: Any, loop: Any) -> None:
+    def _open(self, home: Any) -> None:
         if self._opening is not None:
             raise RuntimeUseError("it is open already. Make another one for another block")
-        if self._changes:
-            settings = attrs.evolve(Settings.read(), **self._changes)
-            self._own = _runtime.Runtime(settings)
+        if self._url is not None:
+            self._own = _runtime.Runtime(attrs.evolve(Settings.read(), database_url=self._url))
         runtime = self._own or _runtime.current()
-        crew = _runtime.make_crew(runtime.journal, None, "wait", self._runner, home)
-        self._opening = Opening(runtime, crew, loop)
+        journal = runtime.journal if self._durability is None else Leveled(runtime.journal, self._durability)
+        self._opening = Opening(runtime, journal, self._runner, home)
         self._token = _runtime.inside.set(self._opening)
         _runtime.enter(self._opening)
 
-    def _close(self) -> None:
+    def _leave(self) -> None:
+        """Be used no more."""
         opening, self._opening = self._opening, None
         if opening is not None:
             _runtime.leave(opening)
@@ -201,76 +205,88 @@ class Runtime:
                 _runtime.inside.reset(token)
             except ValueError:  # left in another context than it was entered in, where it was never set
                 token = None
+
+    def _close(self) -> None:
+        """Let go of a database of its own."""
+        self._leave()
         own, self._own = self._own, None
         if own is not None:
             own.close()
 
-    def _leaving(self, error: BaseException | None) -> tuple[Any, float]:
-        """Begin to leave: take nothing more; give what to wait for, and how long."""
-        opening = self._opening
-        if opening is None:
-            raise RuntimeUseError("it is not open")
-        rest = opening.crew.finish()
-        if error is not None:
-            opening.crew.stop(f"its runtime was left by {type(error).__name__}")
-            return rest, opening.runtime.journal.patience
-        return rest, self._drain
-
-    def _late(self) -> tuple[Any, float]:
-        """Go on leaving though not everything has ended: cancel it; give how long that may take."""
-        opening = self._opening
-        if opening is None:
-            return None, 0.0
-        opening.crew.stop(f"its runtime was left, and {self._drain:g} s had passed")
-        return opening.crew.rest, opening.runtime.journal.patience
-
-    def _abandon(self) -> None:
-        if self._opening is not None:
-            self._opening.crew.abandon("it did not end in time after it was cancelled")
+    def _abandon(self, crew: Crew) -> None:
+        """Leave behind what did not end in time, and say so."""
+        late = crew.abandon("it did not end in time after it was cancelled")
+        if late:
+            log.warning(
+                "A runtime was left while %s went on, though cancelled. What they return is dropped", names(late)
+            )
 
     async def __aenter__(self) -> Runtime:
         host: Any = _runtime.host_for(True)
-        home = host.home(None)
-        self._open(home, home.loop)
+        self._open(host.home(None))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        until = _runtime.host_for(True).until
+        host = _runtime.host_for(True)
+        opening = self._here()
+        crew, journal = opening.crew, opening.journal
+        rest = crew.finish()
         try:
-            rest, patience = self._leaving(error)
-            if not await until([rest], patience, shielded=error is not None):
-                rest, patience = self._late()
-                if not await until([rest], patience, shielded=True):
-                    self._abandon()
-        except BaseException:
-            rest, patience = self._late()
-            if not await until([rest], patience, shielded=True):
-                self._abandon()
-            raise
+            try:
+                if error is None and not await host.until([rest], self._drain):
+                    crew.stop(self._late())
+            except BaseException as stop:
+                error = stop
+                raise
+            finally:
+                if error is not None:
+                    crew.stop(left_by(error))
+                if not await host.until([rest], journal.patience, shielded=True):
+                    self._abandon(crew)
         finally:
+            self._leave()
+            if self._own is not None:
+                await host.settled(journal)  # so that closing it has nothing to wait for
             self._close()
 
     def __enter__(self) -> Runtime:
-        self._open(None, None)
+        self._open(None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        def until(rest: Any, patience: float) -> bool:
-            return bool(drive(_runtime.thread_host.until([rest], patience, shielded=True)))
+        opening = self._here()
+        crew, journal = opening.crew, opening.journal
+        rest = crew.finish()
+
+        def until(seconds: float) -> bool:
+            return bool(drive(_runtime.thread_host.until([rest], seconds, shielded=True)))
 
         try:
-            if not until(*self._leaving(error)) and not until(*self._late()):
-                self._abandon()
-        except BaseException:
-            if not until(*self._late()):
-                self._abandon()
-            raise
+            try:
+                if error is None and not until(self._drain):
+                    crew.stop(self._late())
+            except BaseException as stop:
+                error = stop
+                raise
+            finally:
+                if error is not None:
+                    crew.stop(left_by(error))
+                if not until(journal.patience):
+                    self._abandon(crew)
         finally:
             self._close()
+
+    def _late(self) -> str:
+        return f"its runtime was left {self._drain:g} s before"
+
+
+def left_by(error: BaseException) -> str:
+    """Say why what a runtime holds is to stop."""
+    return f"its runtime was left by {type(error).__name__}"
 
 
 def decorated(what: Any) -> Decorated:

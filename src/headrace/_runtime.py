@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from headrace._engine import promises
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
 from headrace._engine.runs import FlowRunning, Run
@@ -126,14 +127,30 @@ class Opening:
     A runtime opened by a block, which outlives the flow runs in it.
 
     Attributes:
-        runtime: Whose journal root runs tell to.
+        runtime: Who records root runs.
+        journal: What they tell to; that of *runtime*, maybe with a durability of its own.
+        runner: Where what is submitted outside of flow runs goes; None for the usual.
+        home: Where the block runs; None in blocking code.
         crew: What was submitted outside of flow runs.
-        loop: The event loop that runs in the block; None in blocking code.
     """
 
     runtime: Runtime
-    crew: Crew
-    loop: Any
+    journal: Journal
+    runner: Any
+    home: Any
+    crew: Crew = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with nothing submitted."""
+        self.crew = make_crew(self.journal, None, "wait", self.runner, self.home)
+
+    @property
+    def loop(self) -> Any:
+        """The event loop that runs in the block; None in blocking code."""
+        return getattr(self.home, "loop", None)
 
 
 inside: Final[ContextVar[Opening | None]] = ContextVar("headrace_runtime", default=None)
@@ -166,7 +183,7 @@ def desk() -> Journal:
     runtime = current() if around is None else around.runtime
     if runtime.journal.observer is None and "opentelemetry.sdk.trace" in sys.modules:
         runtime.journal.observer = open_observer(runtime.settings)
-    return runtime.journal
+    return runtime.journal if around is None else around.journal
 
 
 def enter(one: Opening) -> None:
@@ -271,10 +288,11 @@ _forks: Final[list[ExitStack]] = []
 
 
 def _before_fork() -> None:
-    """Have the back office's store at rest."""
+    """Have the back office's store at rest, and no thread amid a promise: its lock would stay taken in the child."""
     stack = ExitStack()
     for runtime in in_use():
         stack.enter_context(runtime.office.still())
+    stack.enter_context(promises.guard)
     _forks.append(stack)
 
 
@@ -307,6 +325,10 @@ def _in_child() -> None:
         runtime.journal.live = {}
         _left_behind.append(runtime.store)
         runtime.furnish(open_store(runtime.settings))
+    for one in _openings:
+        # Its loop and its threads stayed behind, and what was submitted is the parent's to run.
+        one.home = None
+        one.begin()
 
 
 def in_use() -> list[Runtime]:

@@ -61,6 +61,8 @@ class Submission:
         self.verb = method
         self.spec = decorated.spec
         self.parent: Run | None = current_run.get() if opening is None else None
+        if self.parent is None and opening is None:
+            opening = _runtime.opening()
         self.crew: Any = _runtime.crew_of(self.parent) if opening is None else opening.crew
         if self.crew is None:
             worker = self.parent is not None and (self.parent.away or any(run.away for run in self.parent.ancestors()))

@@ -24,7 +24,7 @@ class Journal:
 
     Attributes:
         draw: Gives the first four groups of a new root's id.
-        level: The durability of roots that do not say.
+        usual: The durability of roots that do not say; asked for as `level`.
         now: Gives nanoseconds since 1970.
         observer: Who makes spans; None while nobody listens.
         owner: Host and process, recorded with each flow run.
@@ -35,13 +35,18 @@ class Journal:
 
     def __init__(self, *, draw: Callable[[], str], level: str, now: Callable[[], int]) -> None:
         self.draw = draw
-        self.level = level
+        self.usual = level
         self.now = now
         self.observer: Observer | None = None
         self.owner = ""
         self.patience: float = 10
         self.progress: Progress | None = None
         self.live: dict[str, Any] = {}
+
+    @property
+    def level(self) -> str:
+        """The durability of roots that do not say."""
+        return self.usual
 
     def start(self, wake: Callable[[], None], owner: str) -> None:
         """Begin empty, with a back office that *wake* wakes, in the process *owner*."""
@@ -89,3 +94,18 @@ class Journal:
         events = self.told[:limit]
         del self.told[: len(events)]
         return events
+
+
+class Leveled(Journal):
+    """A journal as roots see it that are to have another durability: the same one, with the same back office."""
+
+    __slots__ = ("own",)
+
+    def __init__(self, journal: Journal, level: str) -> None:
+        self.__dict__ = journal.__dict__  # one state for both, whoever tells
+        self.own = level
+
+    @property
+    def level(self) -> str:
+        """The durability of roots that do not say."""
+        return self.own

@@ -18,8 +18,8 @@ from headrace._model.records import moment, task_run_name
 from headrace._model.states import State, StateType, exception_of, unsuccessful
 from headrace.errors import CancelledRun, CrashedRun
 
-# Around reads and writes of two attributes; nobody waits in it.
-_guard: Final = threading.Lock()
+# Around reads and writes of two attributes; nobody waits in it, and whoever forks takes it first.
+guard: Final = threading.Lock()
 
 
 class Gate:
@@ -33,7 +33,7 @@ class Gate:
 
     def when_done(self, callback: Callable[[Any], object]) -> None:
         """Have *callback* called with this gate once it is open: at once where it is."""
-        with _guard:
+        with guard:
             if not self.opened:
                 if self.watchers is None:
                     self.watchers = [callback]
@@ -44,13 +44,13 @@ class Gate:
 
     def forget(self, callback: Callable[[Any], object]) -> None:
         """Call *callback* no more."""
-        with _guard:
+        with guard:
             if self.watchers is not None and callback in self.watchers:
                 self.watchers.remove(callback)
 
     def open(self) -> None:
         """Come true, and tell everybody."""
-        with _guard:
+        with guard:
             self.opened = True
             watchers, self.watchers = self.watchers, None
         for callback in watchers or ():
@@ -204,7 +204,7 @@ class Countdown:
         self(None)
 
     def __call__(self, _gate: object) -> None:
-        with _guard:
+        with guard:
             self.left -= 1
             left = self.left
         if not left:

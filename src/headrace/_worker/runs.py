@@ -25,7 +25,7 @@ from headrace.tasks import Task
 def mirror(errand: Errand, journal: Journal) -> Run:
     """Make the runs that *errand* tells of; give the innermost."""
     journal.owner = errand.owner
-    journal.level = errand.runs[0].level
+    journal.usual = errand.runs[0].level
     journal.observer = Silent() if errand.trace is None else carrier()
     run: Run | None = None
     for told in reversed(errand.runs):
