@@ -44,12 +44,12 @@ class Setting:
     @property
     def spanned(self) -> bool:
         """Whether each task makes a span of its own, so that they can be counted."""
-        return self.level == "all" and not self.trace_map_limit
+        return self.level == "all" and not self.trace_map_limit and self.side != "plain"
 
     @property
     def kept(self) -> bool:
         """Whether runs go into a file, where they can be counted."""
-        return self.level in ("sqlite", "all")
+        return self.level in ("sqlite", "all") and self.side != "plain"
 
     def at(self, level: str) -> Setting:
         return replace(self, level=level)
