@@ -34,7 +34,7 @@ class Scope:
         self.flow_run_id = prefix + FIRST if flow else None
         # The flow's attempt: tasks note which one called them.
         self.attempt = 1
-        self.counter = itertools.count(1)
+        self.counter: Iterator[int] = itertools.count(1)
         self.trace: Trace | None = None
         self.tell: Callable[[tuple[Any, ...]], None] = journal.tell
         # The last exceptions whose tracebacks were logged, so that a failure passing upwards is shown once.

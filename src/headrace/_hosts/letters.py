@@ -22,6 +22,7 @@ from headrace._model.events import CANCELLING, ENDED
 from headrace._model.states import State, StateType
 
 STREAMS: Final = ("stdout", "stderr")
+NUMBERS: Final = 16  # for task runs that a body calls, at a time
 
 
 class Letters:
@@ -50,6 +51,9 @@ class Letters:
             self.output(*message[1:])
         elif kind == "told":
             self.told(child, *message[1:])
+        elif kind == "count":
+            counter = self.run.scope.counter
+            child.tell("numbers", [next(counter) for _ in range(NUMBERS)])
         elif kind == "ask":
             number = message[1]
             self.journal.ask(lambda problem: child.tell("committed", number, problem))

@@ -6,10 +6,9 @@ Everything else of a run lives on in a thread of this process: its states, retri
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from headrace._engine.begin import forget
 from headrace._engine.context import current_tags
@@ -25,11 +24,6 @@ from headrace._hosts.thread import ThreadHost
 from headrace._hosts.visits import Visit
 from headrace._hosts.wire import Errand
 
-# Task runs that bodies call in workers are numbered from here, a million for each; those of forks, from twice this.
-NUMBERS: Final = 1 << 46
-EACH: Final = 1 << 20
-CALLS: Final = 1 << 26
-
 
 class ProcessHost(ThreadHost):
     """Blocks the calling thread while a worker process is at work."""
@@ -39,7 +33,6 @@ class ProcessHost(ThreadHost):
     def __init__(self, desk: Callable[[], Journal], program: str) -> None:
         super().__init__(desk)
         self.children = Children(program)
-        self.calls = itertools.count()
 
     def enter(self, workers: int) -> None:
         """Hear that a flow run will use up to so many *workers* at once."""
@@ -109,7 +102,6 @@ class ProcessHost(ThreadHost):
             prints=logs_prints(run),
             tags=current_tags.get(),
             levels=(top, logging.getLogger().level),
-            first=NUMBERS + next(self.calls) % CALLS * EACH,
             recorded=run.scope.tell is not forget,
             trace=None if trace is None else trace.carried(),
             owner=run.scope.journal.owner,

@@ -2,9 +2,9 @@
 The wire: what a process and its workers tell each other, message by message, over one connection. Decides nothing.
 
 To a worker: `work` (an Errand, what goes into blanks, the call), `stop` (a run's id, why), `committed` (the number of a
-question, what went wrong), `leave`. From a worker: `ready`, `begun`, `line` (a run's id, a log record), `output` (which
-stream, bytes), `told` (a run's facts, what was set on its span, stamp, moment, message), `ask` (the number of a
-question), `done` (a Done, the value).
+question, what went wrong), `numbers` (for task runs), `leave`. From a worker: `ready`, `begun`, `line` (a run's id, a
+log record), `output` (which stream, bytes), `told` (a run's facts, what was set on its span, stamp, moment, message),
+`ask` (the number of a question), `count` (for more numbers), `done` (a Done, the value).
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Errand:
         prints: Whether prints are log lines.
         tags: Those in force for what the body calls.
         levels: Of the logger "headrace" and of the root logger.
-        first: The number of the first task run that the body calls.
         recorded: Whether anybody wants to hear of the runs that the body calls.
         trace: Trace id, whether it is sampled, and its state; None where nothing is traced.
         owner: Host and process that record the run.
@@ -46,7 +45,6 @@ class Errand:
     prints: bool
     tags: frozenset[str]
     levels: tuple[int, int]
-    first: int
     recorded: bool
     trace: tuple[int, bool, str] | None
     owner: str

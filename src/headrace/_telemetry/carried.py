@@ -127,10 +127,14 @@ class CarriedTrace:
     def attach(self, run: Any) -> object:
         """Make the span of *run* current: one that notes, or where nothing is sampled one that says so."""
         flags = SAMPLED if self.sampled else TraceFlags(TraceFlags.DEFAULT)
+        here = api.get_current_span()
         context = SpanContext(self.trace_id, ids.span_id(self.base, run.number), run.away, flags, self.states)
         if not self.sampled:
             return otel.attach(api.set_span_in_context(NonRecordingSpan(context)))
         run.span = span = CarriedSpan(context)
+        above = here.get_span_context()
+        if above.trace_id == self.trace_id and not isinstance(here, CarriedSpan):
+            span.note("place_below", above.trace_id, above.span_id)  # one that the body has opened
         return otel.attach(api.set_span_in_context(span))
 
     def detach(self, token: Any) -> None:

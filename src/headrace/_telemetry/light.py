@@ -106,6 +106,11 @@ class LightSpan(api.Span):
         """Tell whether attributes and events are still kept: until the run has ended."""
         return not self.closed
 
+    def place_below(self, trace_id: int, span_id: int) -> None:
+        """Hang it below a span of the same trace that was opened in another process."""
+        _, _, _, flags, state, _ = self.context
+        self.parent = SpanContext(trace_id, span_id, True, flags, state)
+
     def close(self) -> None:
         """Keep nothing that is set from now on: the run has ended, and its span may be made at any moment."""
         self.closed = True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from queue import SimpleQueue
 from typing import Any, Final
 
 from headrace._engine.journal import Answer, Event, Journal
@@ -19,6 +21,7 @@ from headrace.errors import StoreUnavailable
 from headrace.settings import Settings
 
 Tell = Callable[..., bool]
+NOBODYS: Final = 1 << 46
 log: Final = logging.getLogger("headrace.workers")
 
 
@@ -62,6 +65,35 @@ class RemoteJournal(Journal):
         answer = self.asked.pop(number, None)
         if answer is not None:
             answer(problem)
+
+
+class Numbers(Iterator[int]):
+    """
+    The numbers of the task runs that a body calls: those of their flow, fetched some at a time.
+
+    Attributes:
+        left: What was fetched and not used.
+        came: Where those that were asked for arrive.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self.ask = tell
+        self.guard = threading.Lock()
+        self.left: list[int] = []
+        self.came: SimpleQueue[list[int]] = SimpleQueue()
+
+    def forget(self) -> None:
+        """Drop what is left: the next body belongs to another flow."""
+        self.left = []
+        while not self.came.empty():  # asked for by a body that was interrupted
+            self.came.get()
+
+    def __next__(self) -> int:
+        with self.guard:
+            if not self.left:
+                # While no body is at work nobody answers, and nothing is recorded either.
+                self.left = self.came.get()[::-1] if self.ask("count") else [NOBODYS]
+            return self.left.pop()
 
 
 class AtRest:

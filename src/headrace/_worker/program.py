@@ -30,7 +30,7 @@ from headrace._engine.prints import captured
 from headrace._engine.runs import Run
 from headrace._hosts.parcels import THREADS, pack, packed_error, reason, unpacked_call
 from headrace._hosts.wire import Done, Errand, Line
-from headrace._worker.journal import RemoteJournal, WorkerRuntime
+from headrace._worker.journal import Numbers, RemoteJournal, WorkerRuntime
 from headrace._worker.output import Forwarder, capture
 from headrace._worker.runs import mirror, settle_in
 from headrace.errors import NotPicklable, short
@@ -91,24 +91,38 @@ class Worker:
 
     Attributes:
         run: The run whose body is at work; None between two.
+        speaking: Whether the main thread is within a message: half of one would be the end of all understanding.
+        called: Whether a signal came meanwhile, to be heard after it.
     """
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self.line = Line(connection)
         self.pid = os.getpid()
         self.run: Run | None = None
+        self.main = threading.get_ident()
+        self.speaking = 0
+        self.called = False
+        self.guard = threading.Lock()
+        self.early: dict[str, str] = {}  # stops that came before their run had begun
         self.inbox: SimpleQueue[Task | None] = SimpleQueue()
         self.journal = RemoteJournal(self.tell)
+        self.numbers = Numbers(self.tell)
         self.forwarder = Forwarder(self.tell)
 
     def tell(self, *message: Any) -> bool:
         """Tell the other process something while a body is at work; tell whether somebody heard it."""
         if self.run is None or os.getpid() != self.pid:
             return False
+        main = threading.get_ident() == self.main
+        self.speaking += main
         try:
             self.line.send(*message)
         except OSError:
             return False
+        finally:
+            self.speaking -= main
+        if main and self.called:
+            self.signalled()
         return True
 
     def serve(self) -> None:
@@ -139,6 +153,8 @@ class Worker:
                 self.inbox.put((parts[0], parts[1], parts[2]))
             elif kind == "stop":
                 self.stop(*parts)
+            elif kind == "numbers":
+                self.numbers.came.put(parts[0])
             elif kind == "committed":
                 self.journal.committed(*parts)
             else:
@@ -147,12 +163,15 @@ class Worker:
 
     def stop(self, run_id: str, why: str) -> None:
         """Have the run at work, or a flow run that it called, hear that it is to stop."""
-        run = self.run
-        target = run if run is not None and run.id == run_id else self.journal.live.get(run_id)
+        with self.guard:
+            run = self.run
+            target = run if run is not None and run.id == run_id else self.journal.live.get(run_id)
+            if target is None:
+                self.early[run_id] = why
         if target is not None:
             target.stop(why)
 
-    def signalled(self, _number: int, _frame: FrameType | None) -> None:
+    def signalled(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         """
         Hear a signal, on the main thread: from `Place.interrupt`, the only one that is obeyed.
 
@@ -160,7 +179,10 @@ class Worker:
         the flow runs.
         """
         run = self.run
-        if run is not None and run.stopping is not None:
+        if run is None or run.stopping is None:
+            return
+        self.called = self.speaking > 0
+        if not self.called:
             hear(run)
 
     # -- one call ------------------------------------------------------------------------------------------------------
@@ -168,13 +190,21 @@ class Worker:
     def do(self, errand: Errand, blanks: bytes, data: bytes) -> None:
         """Run one body to its end, and tell how it ended."""
         run = mirror(errand, self.journal)
+        self.numbers.forget()
+        self.called = False
+        run.scope.counter = self.numbers
         run.home = place = Place()
         logging.getLogger("headrace").setLevel(errand.levels[0])
         self.forwarder.at_root(errand.levels[1])
         try:
+            self.line.send("begun")
             try:
-                self.run = run
-                self.line.send("begun")
+                with self.guard:
+                    self.run = run
+                    why = self.early.pop(run.id, None)
+                    self.early.clear()
+                if why is not None:
+                    run.stop(why)
                 returned, value = copy_context().run(self.body, run, place, errand, blanks, data)
             finally:
                 run.heard = True  # from here on nothing is to be interrupted

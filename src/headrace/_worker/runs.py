@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -33,7 +32,6 @@ def mirror(errand: Errand, journal: Journal) -> Run:
         run = mirrored(told, above, journal)
         scope = run.scope
         if above is None or scope is not above.scope:
-            scope.counter = itertools.count(errand.first)
             if not errand.recorded:
                 scope.tell = forget
             if errand.trace is not None:
