@@ -53,7 +53,7 @@ class Rooted:
         return random.random()
 
     def really(self, run: Run, stop: BaseException) -> BaseException:
-        """Give what *stop*, which left the body of the flow run *run*, is to its caller: CancelledRun if it was asked."""
+        """Give what *stop*, which left the body of a flow run, is to its caller: CancelledRun, if *run* was to stop."""
         if not self.heard(run, stop):
             return stop
         parent = run.parent

@@ -1,4 +1,4 @@
-"""Annotations: what a caller says of one argument, around it. Words only: the engine reads them, and nothing is done."""
+"""Annotations: what a caller says of one argument, around it. Words only: calls and maps obey them elsewhere."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Runners: where submitted calls wait their turn and run, and what holds those of a flow run together. Decide no states."""
+"""Runners: where submitted calls wait their turn and run, and what holds a flow run's together. Decides no states."""

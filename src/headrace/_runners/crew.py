@@ -218,7 +218,7 @@ class Crew:
             self.lanes.close(self.rest.open)
 
     def missed(self, promise: Promise) -> bool:
-        """Count a failure that is no run's, such as a map's source's; tell whether it is the first and ends the others."""
+        """Count a failure that is no run's but a map's source's; tell whether it is the first, and ends the others."""
         with self.guard:
             return self.counts(promise)
 

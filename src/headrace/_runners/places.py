@@ -1,4 +1,4 @@
-"""Places: how many submitted calls may be at work at once. Counted from any thread, in order of arrival; never waits."""
+"""Places: how many submitted calls may be at work at once. Counts in order of arrival, from any thread; never waits."""
 
 from __future__ import annotations
 

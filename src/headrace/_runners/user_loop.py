@@ -1,4 +1,4 @@
-"""The user loop: the event loop on which async calls of sync flows run, in one thread. Runs users' code, none of ours."""
+"""The user loop: one thread with an event loop, where async calls of sync flows run. Users' code, none of ours."""
 
 from __future__ import annotations
 
