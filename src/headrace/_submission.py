@@ -17,7 +17,7 @@ from headrace._engine.groups import Group
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
 from headrace._engine.upstream import FORGIVING, ITERABLES, ONE, QUOTED, fields
-from headrace._model.annotations import allow_failure, unmapped
+from headrace._model.annotations import allow_failure, unmapped, watch
 from headrace._model.ids import FIRST
 from headrace._ports import Host
 from headrace._runners.maps import LONGEST, Arguments, Mapped
@@ -26,6 +26,7 @@ from headrace.errors import (
     MappingLengthMismatch,
     MappingMissingIterable,
     OptionError,
+    RunningLoopError,
     SourceTooLong,
     SpentSource,
     SubmissionError,
@@ -39,6 +40,7 @@ SIZED: tuple[type[Any], ...] = (Sized,)
 UNMAPPED: tuple[type[Any], ...] = (unmapped,)
 WHOLE: tuple[type[Any], ...] = (str, bytes, bytearray, io.IOBase)
 Column = tuple[Any, int | None]
+NOTHING: Final[dict[str, Any]] = {}  # the keywords of calls that have none; unpacked, never handed out
 ROOT: Final = int(FIRST, 16)
 
 
@@ -117,10 +119,11 @@ def submit(decorated: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], 
     Raises:
         SubmissionError: There is no flow run and no runtime around.
         CrewGone: The one around has ended.
+        RunningLoopError: Its state is asked for, and waiting for it would block an event loop.
     """
     kwargs = dict(kwargs)
     wait_for = awaited(kwargs)
-    return_state = kwargs.pop("return_state", False)
+    return_state = wants_state(kwargs, f"{decorated.name}.submit")
     way = Submission(decorated, "submit", opening)
     call = way.call(args, kwargs, wait_for, way.context)
     call.parcel = way.host.parcel(call.spec, call.args, call.kwargs)
@@ -144,10 +147,11 @@ def map_over(
         SpentSource: An iterator has no items any more, or is given twice.
         SubmissionError: There is no flow run and no runtime around.
         CrewGone: The one around has ended.
+        RunningLoopError: Their states are asked for, and waiting for them would block an event loop.
     """
     kwargs = dict(kwargs)
     wait_for = awaited(kwargs)
-    return_state = kwargs.pop("return_state", False)
+    return_state = wants_state(kwargs, f"{decorated.name}.map")
     way = Submission(decorated, "map", opening)
     arguments, total = columns(decorated, args, kwargs, way.host)
     packed = None
@@ -166,6 +170,21 @@ def map_over(
         futures.wait()
         return [future.state for future in futures]
     return futures
+
+
+def wants_state(kwargs: dict[str, Any], method: str) -> bool:
+    """
+    Take out of *kwargs* whether states are asked for, which *method* blocks for. Refused here, nothing has begun.
+
+    Raises:
+        RunningLoopError: It would block an event loop.
+    """
+    asked = bool(kwargs.pop("return_state", False))
+    if asked and not _runtime.thread_host.may_block():
+        raise RunningLoopError(
+            f"{method}(..., return_state=True)", "`await` before what it gives without, then ask for `state`,"
+        )
+    return asked
 
 
 # -- what is mapped over -----------------------------------------------------------------------------------------------
@@ -211,7 +230,7 @@ def columns(
     if first:
         positional = (first + one for one in positional)
     if not kwargs:
-        arguments: Arguments = ((one, {}) for one in positional)
+        arguments: Arguments = ((one, NOTHING) for one in positional)
     else:
         keys = list(kwargs)
         keyed = zip(*(column(name) for name in keys), strict=False)

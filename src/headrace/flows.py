@@ -121,15 +121,20 @@ class Flow(Decorated, Generic[P, R_co]):
         Start a run beside the code that goes on; give its future at once. In sync and async code alike.
 
         Arguments may be futures, also within lists, dicts, dataclasses and the like: the run begins once they have
-        ended, and gets their results. What was submitted in a flow run has ended when the flow run ends.
+        ended, and gets their results. If one of them did not complete, the run is not begun, and its future raises
+        UpstreamTaskError. What was submitted in a flow run has ended when the flow run ends.
 
         Args:
             wait_for: Futures or states that must have completed before it begins.
-            return_state: Block until it has ended, and give its final State.
+            return_state: Block until it has ended, and give its final State. Not on the thread of an event loop.
 
         Raises:
             SubmissionError: There is no flow run around, and no `headrace.Runtime`.
             CrewGone: The flow run around has ended, or is to stop.
+            RunningLoopError: This would block an event loop: now, or, in a sync flow called on one, at the flow's end.
+            OptionError: The function is a generator.
+            OptionTypeError: *wait_for* is no iterable.
+            NotPicklable: The flow runs tasks in processes, and an argument cannot be handed to one.
         """
         return submit(self, args, kwargs)
 
@@ -170,14 +175,15 @@ class Flow(Decorated, Generic[P, R_co]):
 
         Args:
             wait_for: Futures or states that must have completed before any of them begins.
-            return_state: Block until all have ended, and give their final States.
+            return_state: Block until all have ended, and give their final States. Not on the thread of an event loop.
 
         Raises:
             MappingMissingIterable: Nothing among the arguments is to be iterated.
             MappingLengthMismatch: Iterables have different lengths.
             SpentSource: An iterator was read to its end before, or is given twice.
-            SubmissionError: There is no flow run around, and no `headrace.Runtime`.
-            CrewGone: The flow run around has ended, or is to stop.
+            SourceTooLong: One of several iterators gives more than 10,000,000 items.
+
+        And what `submit` raises.
         """
         return map_over(self, args, kwargs)
 
@@ -238,11 +244,16 @@ class Flow(Decorated, Generic[P, R_co]):
             limit: How many items may be in flight, from the pull to the hand-over of the result; at least 1. 100.
             ordered: Give results in the order of the items; if False, as they come. True.
             return_state: Give final States, also of runs that failed, in place of results. False.
+            wait_for: Futures or states that must have completed before any of the runs begins.
 
         Raises:
             MappingMissingIterable: Nothing among the arguments is to be iterated.
             SpentSource: An iterator was read to its end before, or is given twice.
+            OptionError, OptionTypeError: *limit* is less than 1, or no whole number.
             SubmissionError: There is no flow run around, and no `headrace.Runtime`.
+
+        While it is iterated, it raises what a run or the source raises, and MappingLengthMismatch where one of several
+        sources ends before the others.
         """
         made: Stream[Any] = Stream(self, args, kwargs)
         return made

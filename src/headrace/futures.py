@@ -153,7 +153,10 @@ class FutureList(Promises, Sequence[Future[T_co]]):
     def __getitem__(self, place: slice) -> list[Future[T_co]]: ...
 
     def __getitem__(self, place: int | slice) -> Future[T_co] | list[Future[T_co]]:
-        places = range(len(self))[place]
+        try:
+            places = range(len(self))[place]
+        except IndexError:
+            raise IndexError(f"There is no future at {place}: the map has {len(self):,}.") from None
         if isinstance(places, range):
             return [self._mapped.touch(one) for one in places]
         future: Future[T_co] = self._mapped.touch(places)

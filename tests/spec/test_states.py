@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from headrace import State, states
-from headrace.errors import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun
+from headrace import State, flow, states, task
+from headrace.errors import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    MissingResult,
+    PausedRun,
+    RunningLoopError,
+    UnfinishedRun,
+)
 from headrace.states import (
     Cancelled,
     Completed,
@@ -281,6 +289,22 @@ def test_return_state_never_raises_what_the_run_raised(form: Form, kind: str) ->
 
     assert form.run(body, 1, return_state=True).data is BOOM
     assert form.run(body, 1, return_state=True).is_failed()
+
+
+@pytest.mark.parametrize("method", ["submit", "map"])
+async def test_return_state_is_refused_on_a_loop_before_anything_begins(method: str, record: Record) -> None:
+    @task
+    async def work(x: int) -> int:
+        return x
+
+    @flow
+    async def main() -> None:
+        with pytest.raises(RunningLoopError, match=rf"work\.{method}\(\.\.\., return_state=True\) would block"):
+            getattr(work, method)([1], return_state=True)
+
+    await main()
+
+    assert record.task_runs() == []
 
 
 def test_return_state_covers_parameters_that_do_not_fit(form: Form) -> None:
