@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from headrace import _runtime
 from headrace._decorated import Decorated, awaited
+from headrace._engine.begin import heed
 from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.groups import Group
@@ -65,6 +66,8 @@ class Submission:
         self.parent: Run | None = current_run.get() if opening is None else None
         if self.parent is None and opening is None:
             opening = _runtime.opening()
+        if watch.stops:
+            heed(self.parent)
         self.crew: Any = _runtime.crew_of(self.parent) if opening is None else opening.crew
         if self.crew is None:
             worker = self.parent is not None and (self.parent.away or any(run.away for run in self.parent.ancestors()))

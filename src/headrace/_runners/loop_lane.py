@@ -9,12 +9,14 @@ its own, stepped by hand, so workers can be shared and nothing leaks from one ca
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from time import perf_counter
 from typing import Any, Final
 
 from headrace._engine.calls import Call
+from headrace._homes import LoopHome
 from headrace._ports import Host
 from headrace._runners.lanes import Crew, Queue, Source
 from headrace._runners.places import Places
@@ -23,59 +25,23 @@ KEPT: Final = 64  # workers that idle, for the next call; one costs about 2 kB a
 BREATH: Final = 0.001  # seconds of work without a wait, after which the loop is let go on
 
 
-class Stepped:
-    """A coroutine that has suspended for the first time, gone on with in a context of its own."""
-
-    __slots__ = ("context", "coroutine", "first")
-
-    def __init__(self, context: Context, coroutine: Coroutine[Any, Any, Any], first: Any) -> None:
-        self.context = context
-        self.coroutine = coroutine
-        self.first = first
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        run, send = self.context.run, self.coroutine.send
-        awaited = self.first
-        while True:
-            try:
-                yield awaited
-            except BaseException as error:
-                step: Callable[..., Any] = self.coroutine.throw
-                given: Any = error
-            else:
-                step, given = send, None
-            try:
-                awaited = run(step, given)
-            except StopIteration as end:
-                return end.value
-
-
-class LoopHome:
-    """Where a call's body runs: in a worker of a loop."""
-
-    __slots__ = ("interrupted", "loop", "over", "task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-        self.loop = loop
-        self.task = task
-        self.interrupted = False
-        self.over = False
-
-    def interrupt(self) -> None:
-        """Cancel the body, once: what it awaits in its cleanup is not cancelled again."""
-        if self.interrupted:
-            return
-        self.interrupted = True
+@types.coroutine
+def stepped(context: Context, coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
+    """Go on with *coroutine*, which has suspended for *awaited*, in a *context* of its own; give what it returns."""
+    run, send = context.run, coroutine.send
+    while True:
+        step: Callable[..., Any] = send
+        given: Any = None
         try:
-            self.loop.call_soon_threadsafe(self.cancel)
-        except RuntimeError:
-            if not self.loop.is_closed():
-                raise
-
-    def cancel(self) -> None:
-        """Cancel the worker's task, unless the call has ended meanwhile."""
-        if not self.over:
-            self.task.cancel()
+            yield awaited
+        except BaseException as error:
+            step, given = coroutine.throw, error
+        try:
+            awaited = run(step, given)
+        except StopIteration as end:
+            return end.value
+        finally:
+            given = None  # an exception kept here would keep this frame
 
 
 class LoopLane:
@@ -194,7 +160,7 @@ class LoopLane:
                 if held and places.wanted(self):
                     held = False
                     places.give()
-            if home.interrupted or task.cancelling():
+            if home.told or task.cancelling():
                 # A cancellation that came too late for the call would hit the next one.
                 if held and places is not None:
                     places.give()
@@ -266,7 +232,7 @@ class LoopLane:
         self.pullers -= 1
         self.look()
         try:
-            value = await Stepped(context, coroutine, first)
+            value = await stepped(context, coroutine, first)
         except Exception:
             value = None
         except BaseException as stop:
@@ -289,5 +255,5 @@ class LoopLane:
             raise stop
         home: Any = call.home
         task: asyncio.Task[Any] | None = asyncio.current_task()
-        if task is not None and task.cancelling() and not home.interrupted:
+        if task is not None and task.cancelling() and not home.told:
             raise stop
