@@ -41,11 +41,12 @@ class Runtime:
     """
     A place for runs that are submitted outside of flow runs: `async with Runtime():`, or `with` in blocking code.
 
-    While the block is open, `submit` and `map` work outside of flow runs, on the block's event loop. Leaving it waits
-    for what was submitted, *drain_seconds* at most; what is still at work then is cancelled, and so is everything where
-    the block is left by an exception. A web application opens it in its lifespan; see the how-to page on FastAPI.
+    While the block is open, `submit`, `map` and `stream` work outside of flow runs, on the block's event loop. Leaving
+    it waits for what was submitted, *drain_seconds* at most; what is still at work then is cancelled, and so is
+    everything where the block is left by an exception. A web application opens it in its lifespan; see the how-to page
+    on FastAPI.
 
-    Several may be open at once, each with a database of its own. Code that stands in none of their blocks, such as a
+    Several may be open at once, each with the database it names. Code that stands in none of their blocks, such as a
     request's handler, uses the one opened last on its event loop; `runtime.submit(...)` names one.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast, overload
 
@@ -74,6 +75,8 @@ class Future(Promise, Generic[T_co]):
             CancelledRun, CrashedRun: It was cancelled, or ended by something that is no error of its own.
             WaitTimeoutError: It has not ended in time. It goes on.
             RunningLoopError: An event loop runs on this thread, which this would block: `await` the future there.
+            WaitCircleError: The run that asks is one that this one waits for.
+            OptionError: *timeout* is negative or no number.
         """
         try:
             if not self.opened and not blocked([self], timeout):
@@ -190,6 +193,7 @@ class FutureList(Promises, Sequence[Future[T_co]]):
             ExceptionGroup: Several failed; it holds what they raised, in order.
             WaitTimeoutError: Not all have ended in time. They go on.
             RunningLoopError: An event loop runs on this thread, which this would block: `await` the list there.
+            OptionError: *timeout* is negative or no number.
         """
         try:
             if not self.wait(timeout):
@@ -203,7 +207,12 @@ class FutureList(Promises, Sequence[Future[T_co]]):
         return values
 
     def wait(self, timeout: Timeout = None) -> bool:
-        """Block until all runs have ended, or for *timeout* seconds; tell whether they have."""
+        """
+        Block until all runs have ended, or for *timeout* seconds; tell whether they have. Raises nothing of theirs.
+
+        Raises:
+            RunningLoopError: An event loop runs on this thread, which this would block: `await` the list there.
+        """
         return blocked([self._mapped.group.whole], timeout)
 
     def __await__(self) -> Generator[Any, Any, list[T_co]]:
@@ -253,12 +262,13 @@ def wait(futures: Iterable[Future[Any]], timeout: Timeout = None) -> DoneAndNotD
 
 def as_completed(futures: Iterable[Future[T]], timeout: Timeout = None) -> AsCompleted[T]:
     """
-    Give *futures* in the order in which they end: `for future in ...` or `async for future in ...`.
+    Give *futures* in the order in which they end, each once: `for future in ...` or `async for future in ...`.
 
     Args:
-        timeout: Seconds that all may take together.
+        timeout: Seconds that all may take together, from now on; None waits as long as it takes.
 
     Raises:
+        OptionTypeError: *futures* holds something else.
         WaitTimeoutError: While iterating: not all have ended in time.
         RunningLoopError: While iterating with `for`: an event loop runs on this thread. Use `async for`.
     """
@@ -271,7 +281,7 @@ class AsCompleted(Generic[T]):
     def __init__(self, futures: Sequence[Future[T]], timeout: Timeout) -> None:
         self._total = len(futures)
         self._left = self._total
-        self._ended: list[Any] = []
+        self._ended: deque[Any] = deque()
         self._timeout = seconds(timeout)
         self._deadline = now() + self._timeout
         self._next = Gate()
@@ -288,7 +298,7 @@ class AsCompleted(Generic[T]):
             if not self._ended:  # else one ended in between, and has opened the gate before
                 return None
         self._left -= 1
-        future: Future[T] = self._ended.pop(0)
+        future: Future[T] = self._ended.popleft()
         return future
 
     def _remaining(self) -> float:
