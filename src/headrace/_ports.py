@@ -202,10 +202,44 @@ class Clock(Protocol):
 
 
 class Home(Protocol):
-    """Where the body of a flow run runs: a task on a loop, or a thread."""
+    """
+    Where the body of a run is at work: a task on a loop, or a thread.
+
+    Attributes:
+        loop: The event loop that it awaits on; None where it blocks.
+        told: Whether a cancellation was sent there.
+    """
+
+    loop: Any
+    told: Any
+
+    def holds(self, run: Any) -> None:
+        """Hear whose body it is, where that was not known before."""
+        ...
 
     def interrupt(self) -> None:
         """Have the body hear, at its next wait, that its run is to stop; from any thread."""
+        ...
+
+    def hear(self, run: Any) -> None:
+        """
+        Have the code that runs here hear now that *run* is to stop.
+
+        Raises:
+            BaseException: As a rule.
+        """
+        ...
+
+    def hush(self) -> bool:
+        """Send nothing more: the code that runs here has heard, from a run that it called. Tell whether that is so."""
+        ...
+
+    def calm(self) -> bool:
+        """Be over. Take back what was sent; tell whether the body has heard from us, and from nobody else."""
+        ...
+
+    def renew(self) -> None:
+        """Begin anew, for the next attempt."""
         ...
 
 
@@ -230,13 +264,18 @@ class Crew(Protocol):
 
     policy: str
     stopping: str | None
+    broke: bool
 
     def finish(self) -> Any:
         """Take nothing more; give the gate that opens when all has ended."""
         ...
 
     def stop(self, why: str) -> None:
-        """Stop everything, for the reason *why*."""
+        """Stop everything, for the reason *why*, and take nothing more."""
+        ...
+
+    def halt(self, why: str) -> None:
+        """Stop all that was submitted so far, for the reason *why*."""
         ...
 
     def abandon(self, why: str) -> list[str]:

@@ -10,6 +10,7 @@ from headrace._engine import lines
 from headrace._engine.calls import Call
 from headrace._engine.coercion import coerced
 from headrace._engine.context import current_run, current_tags
+from headrace._engine.homes import HERE
 from headrace._engine.inputs import (
     bare,
     bind,
@@ -23,7 +24,7 @@ from headrace._engine.upstream import check_upstream, resolve_arguments, resolve
 from headrace._model.annotations import watch
 from headrace._model.events import clipped
 from headrace._ports import Host
-from headrace.errors import RunCancelled, RunNameError, short
+from headrace.errors import RunNameError, short
 
 LONGEST_NAME: Final = 200
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -36,7 +37,7 @@ def begin_task(spec: Spec, host: Host, call: Call | None) -> Run:
     Make the run of a task's call: within the run that calls, or as a root of its own.
 
     Raises:
-        RunCancelled: The run that calls is to stop, and has not heard of it yet.
+        BaseException: The run that calls is to stop, and has not heard of it yet.
     """
     parent = current_run.get()
     tags = current_tags.get()
@@ -48,8 +49,8 @@ def begin_task(spec: Spec, host: Host, call: Call | None) -> Run:
         run.group = None if call is None else call.group
         furnish(run, settles=True)
         return run
-    if parent.stopping is not None and call is None:
-        hear(parent)
+    if watch.stops and call is None:
+        heed(parent)
     scope = parent.scope
     run = TaskRunning(spec, scope, parent, next(scope.counter) if call is None else call.promise.number, tags)
     if call is not None:
@@ -66,11 +67,11 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     Make the run of a flow's call, with a scope of its own; a subflow keeps its parent's durability and trace.
 
     Raises:
-        RunCancelled: The run that calls is to stop, and has not heard of it yet.
+        BaseException: The run that calls is to stop, and has not heard of it yet.
     """
     parent = current_run.get()
-    if parent is not None and parent.stopping is not None and call is None:
-        hear(parent)
+    if watch.stops and call is None:
+        heed(parent)
     journal = host.open() if parent is None else parent.scope.journal
     level = spec.options.get("durability") or ("strict" if spec.options.get("durable") else None)
     level = level or (journal.level if parent is None else parent.scope.level)
@@ -78,9 +79,29 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
     run.group = None if call is None else call.group
     furnish(run, settles=parent is None or parent.inherited or level == "strict")
-    run.home = host.home(run)
+    if call is None:
+        run.home = host.home(run)
     journal.live[run.id] = run
     return run
+
+
+def heed(run: Run | None) -> None:
+    """
+    Have the code in *run*, which is about to wait or to begin something, hear that it is to stop, where it is.
+
+    Of the runs around it, up to the one that was submitted, the innermost that is to stop counts: while its body cleans
+    up, those above are not heard.
+
+    Raises:
+        BaseException: It has not heard it before: RunCancelled, or CancelledError on a loop.
+    """
+    while run is not None and not run.noticed:
+        if run.stopping is not None:
+            hear(run)
+            return
+        if run.call is not None:
+            return
+        run = run.parent
 
 
 def hear(run: Run) -> None:
@@ -88,11 +109,27 @@ def hear(run: Run) -> None:
     Have the body of *run* hear that it is to stop: once, so that what its cleanup calls may run.
 
     Raises:
-        RunCancelled: It has not heard it before.
+        BaseException: It has not heard it before: RunCancelled, or CancelledError on a loop.
     """
-    if run.stopping is not None and not run.heard:
-        run.heard = True
-        raise RunCancelled(run.label, run.stopping)
+    if run.stopping is None or run.heard:
+        return
+    run.heard = True
+    above = run
+    while above.call is None and above.parent is not None:
+        above = above.parent
+        if above.home is not None and above.home.told:
+            return  # what was sent there has come, or will come, to this body, too
+    (run.home or HERE).hear(run)
+
+
+def pass_on(run: Run) -> None:
+    """Note that the caller of *run* hears of being stopped by how *run* ends: it need not hear it again."""
+    above = run
+    while above.call is None and above.parent is not None:
+        above = above.parent
+        if above.stopping is not None:
+            above.heard = (above.home or HERE).hush() or above.heard
+            return
 
 
 def furnish(run: Run, *, settles: bool) -> None:

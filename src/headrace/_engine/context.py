@@ -12,7 +12,23 @@ from headrace.errors import OptionTypeError, short
 
 NO_TAGS: frozenset[str] = frozenset()
 
+
+class Attempt:
+    """
+    One call of a blocking body that has a timeout, as the code in it sees it.
+
+    Attributes:
+        left: Whether the caller has gone on without it, so that nobody wants what it does.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = False
+
+
 current_run: ContextVar[Run | None] = ContextVar("headrace_run", default=None)
+current_attempt: ContextVar[Attempt | None] = ContextVar("headrace_attempt", default=None)
 current_tags: ContextVar[frozenset[str]] = ContextVar("headrace_tags", default=NO_TAGS)
 
 

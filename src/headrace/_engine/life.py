@@ -13,7 +13,7 @@ from contextvars import Token
 from typing import Any, Final
 
 from headrace._engine import lines
-from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, hear, plain_arguments, preparation
+from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, hear, pass_on, plain_arguments, preparation
 from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.hooks import run_hooks
@@ -28,7 +28,7 @@ from headrace._model.annotations import watch
 from headrace._model.events import COMPLETED, PENDING, RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import CancelledRun, StoreUnavailable, UpstreamTaskError
+from headrace.errors import CancelledRun, RunCancelled, StoreUnavailable, UpstreamTaskError
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
 Positional = tuple[Any, ...]
@@ -133,15 +133,26 @@ def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> No
 def usual(run: Run, value: Any) -> State[Any]:
     """Give the state of a run whose body returned *value*: cancelled, if that is what it did on being told to stop."""
     if run.noticed:
-        return State(StateType.CANCELLED, message=f"Its body ended early when it was told to stop: {run.stopping}.")
+        return State(StateType.CANCELLED, message=f"Its body ended early when it was told to stop: {reason(run)}.")
     return State(StateType.COMPLETED, data=value)
+
+
+def reason(run: Run) -> str | None:
+    """Give why *run*, or a run around it, is to stop; None where none is."""
+    above: Run | None = run
+    while above is not None:
+        if above.stopping is not None:
+            return above.stopping
+        above = above.parent
+    return None
 
 
 def enlist(run: Run, call: Call, host: Host) -> None:
     """Join *run* and the submitted *call* that it is; tell since when it has waited, if that was a while."""
     run.call = call
-    if run.home is None:
-        run.home = call.home
+    run.home = call.home
+    if run.home is not None:
+        run.home.holds(run)
     call.run = run  # from here on, who stops the call stops the run
     group = call.group
     if group is not None:
@@ -157,7 +168,7 @@ async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwarg
     Join *run* with the submitted *call* that it is; one called directly waits here for the futures it was given.
 
     Raises:
-        RunCancelled: The call was stopped in the moment in which its turn came.
+        BaseException: The call was stopped in the moment in which its turn came.
     """
     if call is not None:
         enlist(run, call, host)
@@ -194,8 +205,27 @@ def given_up(call: Call, why: str, at: int) -> tuple[State[Any], int]:
         return state, at
     if run.ended:
         return run.final or state, at
-    at = tell_end(run, call.host, state)
+    for one in at_work(call, run):
+        if isinstance(one, FlowRunning) and one.crew is not None:
+            one.crew.stop(why)
+            one.crew.abandon(why)
+        if not one.ended:
+            one.settles = True  # so that its end, whenever it comes, takes the way on which it is seen to be late
+            at = tell_end(one, call.host, state)
+            one.scope.journal.live.pop(one.id, None)
     return run.stamped(state, at), at
+
+
+def at_work(call: Call, run: Run) -> list[Run]:
+    """Give the runs in progress within *run*, which is *call*'s, the innermost first, and *run* itself."""
+    found: list[Run] = []
+    innermost = call.context.get(current_run)
+    while innermost is not None and innermost is not run:
+        found.append(innermost)
+        innermost = innermost.parent
+    live = list(run.scope.journal.live.values())
+    found += [one for one in reversed(live) if one not in found and any(above is run for above in one.ancestors())]
+    return [*found, run]
 
 
 async def ready(run: Run, host: Host) -> None:
@@ -270,8 +300,10 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | No
     if isinstance(asked, Exception):
         await fail(run, host, asked)
         return asked
+    if isinstance(stop, RunCancelled) or run.stopping is not None:
+        pass_on(run)
     really = host.translated(stop)
-    state = outcomes.from_interruption(really)
+    state = outcomes.from_interruption(really, reason(run), begun=run.started > 0)
     if isinstance(really, GeneratorExit):
         # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
         tell_end(run, host, state)
@@ -299,6 +331,8 @@ def tell_end(run: Run, host: Host, state: State[Any]) -> int:
 
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
+    if run.ended:
+        return run.final if return_state else None  # its flow went on without it
     if run.span is not None:
         run.span.close()
     run.final = ended = run.stamped(state, tell_end(run, host, state))

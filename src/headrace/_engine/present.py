@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace._engine.context import current_run
+from headrace._engine.context import current_attempt, current_run
 from headrace._engine.inputs import named
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
 from headrace.errors import ParameterBindError
@@ -57,11 +57,14 @@ def parameters(run: Run) -> dict[str, Any]:
 
 def cancelled() -> bool:
     """
-    Tell whether the run this code is in is to stop, because it or a run around it is being cancelled.
+    Tell whether the run this code is in is to stop: it, or a run around it, is being cancelled or took too long.
 
     For sync bodies, which nothing can interrupt: a long loop that asks now and then, cleans up and returns lets its run
     end as `Cancelled`. Async bodies are cancelled at their next await and need not ask. False outside of runs.
     """
+    attempt = current_attempt.get()
+    if attempt is not None and attempt.left:
+        return True
     asking = run = current_run.get()
     while run is not None:
         if run.stopping is not None:

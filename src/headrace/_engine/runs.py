@@ -14,6 +14,7 @@ import attrs
 
 from headrace._engine.journal import Journal
 from headrace._engine.spec import Spec
+from headrace._model.annotations import watch
 from headrace._model.events import CANCELLING, Stamp, Transition
 from headrace._model.ids import FIRST
 from headrace._model.naming import flow_run_name
@@ -71,6 +72,10 @@ class Run:
     stops: list[Callable[[], object]] | None = None
     # Whether its body has heard that it is to stop: it is told once, so that its cleanup may go on.
     heard = False
+    # Whether it ends what it had submitted, after its body: who stops it then comes too late to matter.
+    closing = False
+    # Whether a generator's body rests at a yield, while its consumer is at work.
+    yields = False
     # The map or stream it is one of; a `headrace._engine.groups.Group`.
     group: Any = None
     # Why it is to stop, once somebody wants that.
@@ -93,7 +98,7 @@ class Run:
 
     def stop(self, why: str) -> None:
         """Ask the run to end, for the reason *why*: from any thread, and heard at the body's next wait or call."""
-        if self.stopping is not None or self.ended:
+        if self.stopping is not None or self.ended or self.closing:
             return
         self.to_stop(why)
         if self.home is not None:
@@ -101,6 +106,7 @@ class Run:
 
     def to_stop(self, why: str) -> None:
         """Have it known that the run is to stop."""
+        watch.stops = True
         self.stopping = why
         self.scope.tell((self, CANCELLING, self.scope.journal.now(), why))
         for rouse in list(self.stops or ()):
@@ -183,11 +189,31 @@ class FlowRunning(Run):
     crew: Crew | None = None
 
     def stop(self, why: str) -> None:
-        """Ask the run to end, and with it the flow runs that were called in it."""
-        super().stop(why)
-        for run in list(self.scope.journal.live.values()):
-            if run.stopping is None and not run.ended and any(above is self for above in run.ancestors()):
-                run.to_stop(why)
+        """
+        Ask the run to end, and with it the flow runs that were called or submitted in it, and all that these submitted.
+
+        Its own body first, so that this one hears that it is cancelled before it hears so of what it waits for.
+        """
+        if self.stopping is not None or self.ended or self.closing:
+            return
+        runs: list[FlowRunning] = [self, *self.below()]
+        for run in runs:
+            run.to_stop(why)
+        for run in runs:
+            # One that was called ends with its caller, whose task or thread it is in.
+            if run.home is not None and (run is self or run.call is not None):
+                run.home.interrupt()
+        for run in runs:
+            if run.crew is not None:
+                run.crew.halt(why)
+
+    def below(self) -> list[FlowRunning]:
+        """Give the flow runs in progress that were called or submitted in it, and are not to stop yet."""
+        return [
+            run
+            for run in list(self.scope.journal.live.values())
+            if run.stopping is None and not run.ended and any(above is self for above in run.ancestors())
+        ]
 
     @property
     def name(self) -> str:

@@ -76,10 +76,19 @@ async def whole(run: FlowRunning, host: Host) -> None:
         ExceptionGroup: Several did.
     """
     crew = run.crew
+    patience = math.inf
+    if run.stopping is not None:
+        # Its body has returned all the same; what it did not wait for is not to go on.
+        if run.home is not None:
+            run.home.calm()
+        if crew is not None:
+            patience = run.scope.journal.patience
+            crew.stop(run.stopping)
     if crew is None:
         return
     try:
-        await host.until([crew.finish()])
+        if not await host.until([crew.finish()], patience, shielded=run.stopping is not None):
+            given_up(run, crew)
     except BaseException as stop:
         raised = await broken(run, host, stop)
         if raised is stop:
@@ -102,14 +111,16 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
     if crew is None or isinstance(stop, GeneratorExit):
         if crew is not None:
             crew.stop("its flow's coroutine was closed")
+            crew.finish()
         return host.really(run, stop)
     ordinary = isinstance(stop, Exception) and not (isinstance(stop, RunTimeoutError) and stop.run_id == run.id)
     patience = math.inf
     if not ordinary or crew.policy == "cancel":
         patience = run.scope.journal.patience
+        run.closing = True
         if not isinstance(stop, Exception) and run.stopping is None:
             run.scope.tell((run, CANCELLING, host.clock.now(), None))
-        crew.stop(run.stopping or f"its flow ended with {type(stop).__name__}")
+        crew.stop(run.stopping or f"its flow ended with {type(host.translated(stop)).__name__}")
     try:
         ended = await host.until([crew.finish()], patience, shielded=not ordinary)
     except Exception:
@@ -138,8 +149,11 @@ def given_up(run: FlowRunning, crew: Crew) -> None:
 def concluded(run: FlowRunning, crew: Crew) -> Exception | None:
     """Let go of *crew*, which is at rest; say which failures nobody saw; give what its policy makes of them."""
     run.crew = None
-    if crew.policy == "cancel" and (errors := crew.errors()):
-        run.stopping = None
+    run.closing = False
+    if crew.broke and (errors := crew.errors()):
+        run.stopping, run.heard = None, False
+        if run.home is not None:
+            run.home.renew()
         return errors[0] if len(errors) == 1 else ExceptionGroup(f"{len(errors)} runs of {run.label} failed", errors)
     unseen = crew.unseen()
     if unseen:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from headrace._engine.begin import begin_flow, begin_task, plain_arguments, preparation
+from headrace._engine.begin import begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.inputs import bare, explained
 from headrace._engine.life import fail, finish, interrupt, ready
@@ -121,13 +121,17 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                 except StopAsyncIteration:
                     break
                 given, thrown = None, None
+                run.yields = True
                 try:
                     given = yield item
+                    hear(run)
                 except GeneratorExit:
                     await items.aclose()
                     raise
                 except BaseException as caught:
                     thrown = caught
+                finally:
+                    run.yields = False
             with inside(run):
                 if type(run) is FlowRunning:
                     await whole(run, host)

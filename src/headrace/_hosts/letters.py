@@ -14,6 +14,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final
 
 from headrace._engine.begin import furnish
+from headrace._engine.homes import Home
 from headrace._engine.mirrors import Facts, known, mirrored, update
 from headrace._engine.runs import FlowRunning, Run
 from headrace._hosts.children import Child
@@ -125,10 +126,10 @@ class Letters:
                 self.end(run)
 
 
-class Away:
+class Away(Home):
     """Where the body of a mirrored flow run is: in a worker."""
 
-    loop = None
+    __slots__ = ("child", "run")
 
     def __init__(self, child: Child, run: Run) -> None:
         self.child = child

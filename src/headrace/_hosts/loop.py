@@ -15,41 +15,13 @@ from headrace._engine.journal import Journal
 from headrace._engine.promises import Countdown, Gate
 from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
+from headrace._homes import LoopHome, quietly
 from headrace._hosts.clock import wall
 from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Rooted
 from headrace._ports import Home, Places
 from headrace.errors import StoreUnavailable
 
 PATIENCE: Final = 5.0
-
-
-class LoopHome:
-    """
-    Where the body of a flow run runs: in a task of a loop.
-
-    Attributes:
-        alone: Whether nobody else had cancelled the task when ours was taken back; None until then.
-    """
-
-    __slots__ = ("alone", "interrupted", "loop", "run", "task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None, run: Run | None) -> None:
-        self.loop = loop
-        self.task = task
-        self.run = run
-        self.interrupted = False
-        self.alone: bool | None = None
-
-    def interrupt(self) -> None:
-        """Cancel the task, once: what the body awaits in its cleanup is not cancelled again."""
-        if not self.interrupted and self.task is not None:
-            self.interrupted = True
-            quietly(self.loop, self.cancel)
-
-    def cancel(self) -> None:
-        """Cancel the task, unless the run has ended meanwhile: what goes on in the task then is its caller's."""
-        if self.task is not None and (self.run is None or not self.run.ended):
-            self.task.cancel()
 
 
 class LoopHost(Rooted):
@@ -85,12 +57,17 @@ class LoopHost(Rooted):
 
         watch = loop.call_later(seconds + PATIENCE, complain)
         value = None
+        # Not a scope of anyio's, which cancels at every await anew, and so what the body awaits to clean up.
+        timer = asyncio.timeout(seconds)
         try:
-            with anyio.move_on_after(seconds) as scope:
+            async with timer:
                 value = await function(*args, **kwargs)
+        except TimeoutError:
+            if not timer.expired():
+                raise
         finally:
             watch.cancel()
-        if scope.cancelled_caught or scope.cancel_called or loop.time() >= scope.deadline:
+        if timer.expired() or loop.time() >= (timer.when() or math.inf):
             raise Elapsed
         return value
 
@@ -104,16 +81,11 @@ class LoopHost(Rooted):
 
     def heard(self, run: Run, stop: BaseException) -> bool:
         """Tell whether *stop* is how the body heard that it is to stop: a cancellation of ours, now taken back."""
-        home = run.home
-        if run.stopping is None or not isinstance(stop, asyncio.CancelledError) or not isinstance(home, LoopHome):
-            return super().heard(run, stop)
-        if home.task is None or not home.interrupted:
+        if run.stopping is None or run.home is None:
             return False
-        # Where somebody else has cancelled the task as well, their cancellation goes on. Asked again, as at the end of
-        # a scope and of its life, nothing is taken back but ours.
-        if home.alone is None:
-            home.alone = home.task.uncancel() == 0
-        return home.alone
+        # Taken back in any case: also where it has come to something else, or comes late.
+        alone = run.home.calm()
+        return alone if isinstance(stop, asyncio.CancelledError) else super().heard(run, stop)
 
     async def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> bool:
         """
@@ -206,12 +178,3 @@ class LoopHost(Rooted):
         """Await a hook's coroutine; also in a scope cancelled by now, where no hook of a cancelled run could wait."""
         with anyio.CancelScope(shield=anyio.current_effective_deadline() == -math.inf):
             return await value
-
-
-def quietly(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
-    """Have *function* called on *loop*, unless the loop was closed meanwhile: then nobody waits for it any more."""
-    try:
-        loop.call_soon_threadsafe(function, *args)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise

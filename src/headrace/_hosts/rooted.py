@@ -56,15 +56,24 @@ class Rooted:
         """Give what *stop*, which left the body of a flow run, is to its caller: CancelledRun, if *run* was to stop."""
         if not self.heard(run, stop):
             return stop
-        parent = run.parent
-        if parent is not None and parent.stopping is not None:
-            return stop  # it ends with the run that called it, which says so
+        above = run
+        while not isinstance(stop, Exception) and above.call is None and above.parent is not None:
+            above = above.parent
+            if above.stopping is not None:
+                return stop  # it ends with the run that called it, which says so
         return CancelledRun(f"{run.label} was cancelled: {run.stopping}.", run.id)
 
     def heard(self, run: Run, stop: BaseException) -> bool:
         """Tell whether *stop* is how the body of *run* heard that it is to stop."""
-        return run.stopping is not None and isinstance(stop, RunCancelled)
+        return run.stopping is not None and (isinstance(stop, RunCancelled) or follows(stop))
 
     def translated(self, stop: BaseException) -> BaseException:
         """Give what really stopped a run for *stop*: a signal may have come as a cancellation."""
         return terminations.translated(stop)
+
+
+def follows(error: BaseException) -> bool:
+    """Tell whether *error* is what a body may get in place of being told: all that it had submitted was cancelled."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(follows(one) for one in error.exceptions)
+    return isinstance(error, CancelledRun)

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from headrace._engine import lines
-from headrace._engine.begin import hear
+from headrace._engine.begin import heed
 from headrace._engine.calls import Call, current_call, refuse_circle
-from headrace._engine.context import current_run
+from headrace._engine.context import Attempt, current_attempt, current_run
+from headrace._engine.homes import HERE
 from headrace._engine.journal import Journal
 from headrace._engine.promises import Countdown, Gate
 from headrace._engine.runs import Run
@@ -55,7 +56,9 @@ class ThreadHost(Rooted):
             finally:
                 wall.finished(done)
 
+        attempt = Attempt()
         context = contextvars.copy_context()
+        context.run(current_attempt.set, attempt)
         thread = threading.Thread(target=context.run, args=(work,), name=f"headrace {run.name}", daemon=True)
         wall.started()
         try:
@@ -63,7 +66,13 @@ class ThreadHost(Rooted):
         except BaseException:
             wall.finished()
             raise
-        if not wall.wait(done, seconds):
+        try:
+            ended = wall.wait(done, seconds)
+        except BaseException:
+            attempt.left = True
+            raise
+        if not ended:
+            attempt.left = True
             raise Elapsed
         ok, value = outcome[0]
         if ok:
@@ -119,7 +128,7 @@ class ThreadHost(Rooted):
             if places is not None:
                 places.aside(call)
         try:
-            self.wait(arrived, rouse, seconds, heed=not shielded)
+            self.wait(arrived, rouse, seconds, heeding=not shielded)
         finally:
             countdown.forget()
             if call is not None:
@@ -128,23 +137,22 @@ class ThreadHost(Rooted):
                     self.back(call, places)
         return all(gate.opened for gate in gates)
 
-    def wait(self, lock: Lock, rouse: Callable[[], None], seconds: float, *, heed: bool = True) -> None:
+    def wait(self, lock: Lock, rouse: Callable[[], None], seconds: float, *, heeding: bool = True) -> None:
         """
         Block until *lock* can be acquired, which *rouse* releases, or for *seconds*.
 
         Raises:
-            RunCancelled: The run that waits is to stop, unless it is not to *heed* that.
+            RunCancelled: The run that waits is to stop, unless it is not *heeding* that.
         """
-        runs = listening() if heed else []
+        runs = listening() if heeding else []
         with _stops:
             for run in runs:
                 run.stops = [*(run.stops or ()), rouse]
+        innermost = runs[0] if runs else None
         try:
-            for run in runs:
-                hear(run)
+            heed(innermost)
             wall.wait(lock, seconds)
-            for run in runs:
-                hear(run)
+            heed(innermost)
         finally:
             with _stops:
                 for run in runs:
@@ -200,17 +208,6 @@ class ThreadHost(Rooted):
         return outcome
 
 
-class ThreadHome:
-    """Where the body of a flow run runs: in a thread, which hears that it is to stop when it waits or calls a task."""
-
-    __slots__ = ()
-    loop = None
-
-    def interrupt(self) -> None:
-        """Do nothing: whoever waits in the thread is roused by the run."""
-
-
-HERE: Final = ThreadHome()
 # Around changes of `Run.stops`: several threads may wait within one run.
 _stops: Final = threading.Lock()
 

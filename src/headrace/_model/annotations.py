@@ -16,10 +16,12 @@ class Watch:
     Attributes:
         states: A state, a future or an annotation; until then no argument is looked at.
         promises: A future; until then no returned value is looked at, and no argument waited for.
+        stops: Whether a run was ever to stop; until then no call looks for one above it.
     """
 
     states = False
     promises = False
+    stops = False
 
 
 watch: Final = Watch()

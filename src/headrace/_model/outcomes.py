@@ -54,10 +54,11 @@ def not_started(error: UpstreamTaskError) -> State[Any]:
     return State(StateType.PENDING, "NotReady", message=str(error), data=error)
 
 
-def from_interruption(stop: BaseException) -> State[Any]:
+def from_interruption(stop: BaseException, why: str | None = None, *, begun: bool = True) -> State[Any]:
     """
     Judge what is no Exception: cancellation, Ctrl-C and SIGTERM are CANCELLED, anything else is CRASHED.
 
+    *why* the run was asked to stop is said, where it was; and if its body had not *begun* by then, that.
     Names are compared for cancellation, so that this room needs no event loop library.
     """
     if isinstance(stop, KeyboardInterrupt):
@@ -65,7 +66,9 @@ def from_interruption(stop: BaseException) -> State[Any]:
     if isinstance(stop, TerminationSignal):
         return State(StateType.CANCELLED, message="Execution was ended by a termination signal.", data=stop)
     if type(stop).__name__ in {"CancelledError", "RunCancelled"}:
-        return State(StateType.CANCELLED, message="Execution was cancelled from outside.", data=stop)
+        how = "was cancelled" if begun else "was stopped before it began"
+        message = "Execution was cancelled from outside." if why is None else f"It {how}: {why}."
+        return State(StateType.CANCELLED, message=message, data=stop)
     if isinstance(stop, SystemExit):
         return State(StateType.CRASHED, message=f"Execution was ended by sys.exit({short(stop.code)}).", data=stop)
     if isinstance(stop, GeneratorExit):

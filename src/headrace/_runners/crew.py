@@ -68,6 +68,7 @@ class Crew:
         run: The flow run; None for a runtime.
         rest: Opens when everything has ended, after `finish`.
         failed: Promises of runs that did not complete, at most 1,000; `failures` counts them all.
+        broke: Whether the first of them has stopped the flow.
     """
 
     lanes: Lanes
@@ -86,6 +87,7 @@ class Crew:
         self.failures = 0
         self.finishing = False
         self.stopping: str | None = None
+        self.broke = False
         self.rest = Gate()
 
     # -- coming in -----------------------------------------------------------------------------------------------------
@@ -230,10 +232,11 @@ class Crew:
         return self.failures == 1 and self.policy == "cancel"
 
     def failing(self, what: str) -> None:
-        """Stop the flow's body and everything else, since *what* failed first."""
-        if self.stopping is None and self.run is not None:
-            self.run.stop(f"{what} failed")
-            self.stop("another run of its flow failed")
+        """Stop the flow, and with it everything else, since *what* failed first; unless it is to stop anyway."""
+        run = self.run
+        if run is not None and run.stopping is None and not run.closing:
+            self.broke = True
+            run.stop(f"{what} failed")
 
     def whole(self, group: Group) -> None:
         """Tell that all runs of *group* have ended."""
@@ -265,11 +268,20 @@ class Crew:
         return self.rest
 
     def stop(self, why: str) -> None:
-        """Stop everything, for the reason *why*: what has not begun never does, what runs is cancelled."""
+        """Stop everything, for the reason *why*, and take nothing more."""
         with self.guard:
             if self.stopping is not None:
                 return
             self.stopping = why
+        self.halt(why)
+
+    def halt(self, why: str) -> None:
+        """
+        Stop all that was submitted so far: what has not begun never does, what runs is cancelled.
+
+        What the cleanup of the flow's body submits afterwards runs.
+        """
+        with self.guard:
             waiting, running, many = list(self.calls), list(self.begun), list(self.many)
             for call in waiting:
                 call.stopping = why

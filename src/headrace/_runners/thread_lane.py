@@ -13,23 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace._engine.calls import Call
+from headrace._engine.homes import HERE
 from headrace._engine.life import drive
 from headrace._ports import Host
 from headrace._runners.lanes import Crew, Queue, Source
 from headrace._runners.places import Places
 from headrace._runners.pool import Pool
-
-
-class ThreadHome:
-    """Where a call's body runs: in a thread, which cannot be interrupted and only hears when it waits or asks."""
-
-    __slots__ = ()
-
-    def interrupt(self) -> None:
-        """Do nothing: whoever waits in the thread is roused by the run."""
-
-
-HOME = ThreadHome()
 
 
 class ThreadLane:
@@ -80,7 +69,7 @@ class ThreadLane:
                 continue
             self.stir()
             call.places = places
-            call.home = HOME
+            call.home = HERE
             self.run(call)
             held = places.ended(call)
             if self.crew.journal.crowded:

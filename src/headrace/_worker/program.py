@@ -26,8 +26,10 @@ from typing import Any, NoReturn
 from headrace import _runtime
 from headrace._engine.begin import hear
 from headrace._engine.context import current_run, current_tags
+from headrace._engine.homes import Home
 from headrace._engine.prints import captured
 from headrace._engine.runs import Run
+from headrace._homes import LoopHome
 from headrace._hosts.parcels import THREADS, pack, packed_error, reason, unpacked_call
 from headrace._hosts.wire import Done, Errand, Line
 from headrace._worker.journal import Numbers, RemoteJournal, WorkerRuntime
@@ -69,20 +71,14 @@ def die() -> NoReturn:
     os._exit(1)
 
 
-class Place:
-    """Where the body at work is: on the main thread, or in a task of a loop there."""
+class Place(Home):
+    """The main thread, where a body that blocks is at work."""
 
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.task: asyncio.Task[Any] | None = None
+    __slots__ = ()
 
     def interrupt(self) -> None:
-        """Have the body hear that it is to stop: at its next await, or between two steps of a blocking one."""
-        loop, task = self.loop, self.task
-        if loop is None or task is None:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+        """Have the body hear that it is to stop: between two of its steps."""
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 class Worker:
@@ -193,7 +189,7 @@ class Worker:
         self.numbers.forget()
         self.called = False
         run.scope.counter = self.numbers
-        run.home = place = Place()
+        run.home = Place()
         logging.getLogger("headrace").setLevel(errand.levels[0])
         self.forwarder.at_root(errand.levels[1])
         try:
@@ -205,7 +201,7 @@ class Worker:
                     self.early.clear()
                 if why is not None:
                     run.stop(why)
-                returned, value = copy_context().run(self.body, run, place, errand, blanks, data)
+                returned, value = copy_context().run(self.body, run, errand, blanks, data)
             finally:
                 run.heard = True  # from here on nothing is to be interrupted
         except BaseException as error:  # a stop that came between the body and here
@@ -221,7 +217,7 @@ class Worker:
         except OSError:
             die()
 
-    def body(self, run: Run, place: Place, errand: Errand, blanks: bytes, data: bytes) -> tuple[bool, Any]:
+    def body(self, run: Run, errand: Errand, blanks: bytes, data: bytes) -> tuple[bool, Any]:
         """Run the body; give whether it returned, with its value or what it raised."""
         current_run.set(run)
         current_tags.set(errand.tags)
@@ -235,7 +231,7 @@ class Worker:
         settle_in(run, errand, fn, args, kwargs)
         with captured() if errand.prints else nullcontext():
             if errand.awaited:
-                return asyncio.run(awaited(run, place, fn, args, kwargs))
+                return asyncio.run(awaited(run, fn, args, kwargs))
             try:
                 return True, fn(*args, **kwargs)
             except BaseException as error:
@@ -243,10 +239,10 @@ class Worker:
 
 
 async def awaited(
-    run: Run, place: Place, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+    run: Run, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[bool, Any]:
     """Await the body, where it can be cancelled."""
-    place.loop, place.task = asyncio.get_running_loop(), asyncio.current_task()
+    run.home = LoopHome(asyncio.get_running_loop(), asyncio.current_task(), run)
     try:
         hear(run)  # it may be that it was to stop before there was a task to cancel
         return True, await fn(*args, **kwargs)

@@ -11,7 +11,8 @@ import pytest
 
 from headrace import flow, task
 from headrace._engine.context import current_run
-from headrace._hosts.loop import LoopHome, LoopHost
+from headrace._homes import LoopHome
+from headrace._hosts.loop import LoopHost
 from headrace._runtime import desk
 from headrace.errors import CancelledRun
 
@@ -20,6 +21,7 @@ class Ending:
     """As much of a run as a home looks at."""
 
     ended = False
+    yields = False
 
 
 @pytest.mark.parametrize("ended", [False, True])
