@@ -84,6 +84,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             if run.settles:
                 await ready(run, host)
             value = await body(run, args, kwargs)
+            if run.ended:
+                return value  # its flow went on without it, and has said so
             if may_strain and watch.promises and value.__class__ not in FLAT:
                 value = await settled(run, host, value)
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None

@@ -137,6 +137,17 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
     return error if error is not None and isinstance(raised, Exception) else raised
 
 
+async def cut_short(run: FlowRunning, host: Host) -> None:
+    """End all that was submitted in a flow that yields, whose consumer has had enough of it."""
+    crew = run.crew
+    if crew is None:
+        return
+    crew.stop("its consumer stopped early")
+    if not await host.until([crew.finish()], run.scope.journal.patience, shielded=True):
+        given_up(run, crew)
+    concluded(run, crew)
+
+
 def given_up(run: FlowRunning, crew: Crew) -> None:
     """Leave behind what did not end in time, and say so."""
     late = crew.abandon("it did not end in time after it was cancelled")

@@ -14,11 +14,11 @@ from typing import Any, Final
 from headrace._engine.begin import begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.inputs import bare, explained
-from headrace._engine.life import fail, finish, interrupt, ready
+from headrace._engine.life import admit, fail, finish, interrupt, ready
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
 from headrace._engine.runs import FlowRunning, Run
-from headrace._engine.scopes import broken, whole
+from headrace._engine.scopes import broken, cut_short, whole
 from headrace._engine.spec import Spec
 from headrace._engine.steps import Elapsed, again, announce, too_long
 from headrace._model import outcomes
@@ -107,6 +107,8 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
         try:
             with inside(run):
                 if wait_for is not None or watch.states or prepare is not plain_arguments:
+                    if watch.promises:
+                        await admit(run, host, None, args, kwargs, wait_for)
                     args, kwargs = prepare(run, args, kwargs, wait_for)
                 run.args, run.kwargs = args, kwargs
                 run.started = host.clock.now()
@@ -159,6 +161,8 @@ async def left(
         stop = explained(run.spec, stop, args, kwargs)
     with inside(run):
         if type(run) is FlowRunning:
+            if isinstance(stop, GeneratorExit):
+                await cut_short(run, host)
             stop = await broken(run, host, stop)
         if run.ended:
             return stop

@@ -161,12 +161,12 @@ def seen(value: Any) -> list[Promise]:
 
 def listed(wait_for: Any) -> list[Any]:
     """
-    Give what *wait_for* names.
+    Give what *wait_for* names; of a dict its values.
 
     Raises:
         OptionTypeError: It is no iterable.
     """
-    if isinstance(wait_for, LEAVES):
+    if isinstance(wait_for, (*LEAVES, dict)):
         return [wait_for]
     if isinstance(wait_for, str | bytes) or not isinstance(wait_for, ITERABLES):
         raise OptionTypeError(f"wait_for takes a list of futures or states, not {short(wait_for)}.")
