@@ -80,6 +80,26 @@ def test_an_option_that_needs_a_step_of_its_own_is_one_frame_more(options: dict[
     assert task(**options)(body)() == MOST + more
 
 
+@pytest.mark.parametrize(("fn", "most"), [(body_async, 3), (body_waiting, 4)])
+def test_a_submitted_async_body_is_no_further_from_the_loop(fn: Any, most: int) -> None:
+    submitted: Any = task(fn)
+
+    @flow
+    async def submits() -> int:
+        found: int = await submitted.submit()
+        return found
+
+    assert asyncio.run(submits()) <= most
+
+
+def test_a_submitted_sync_body_is_six_frames_from_its_threads_start() -> None:
+    @flow
+    def submits() -> int:
+        return task(body).submit().result()
+
+    assert submits() <= MOST + 2
+
+
 def test_arguments_and_keywords_of_the_call_change_nothing() -> None:
     @task
     def take(x: int, *, y: int) -> int:

@@ -87,6 +87,28 @@ def test_a_commit_is_at_most_four_statements_however_much_it_holds(store: Counti
     assert len(rest) < TASKS / 2
 
 
+def test_a_thousand_mapped_tasks_are_few_commits(store: CountingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the store: it takes what has gathered meanwhile, here while its first commit lasts."""
+    mapped = threading.Event()
+    append = store.append
+
+    async def slow(batch: Batch) -> None:
+        assert mapped.wait(30)
+        await append(batch)
+
+    monkeypatch.setattr(store, "append", slow)
+
+    @flow
+    def maps() -> None:
+        step.map(range(1_000)).wait()
+        mapped.set()
+
+    maps()
+
+    assert sum(len(batch.task_runs) for batch in store.batches) >= 1_000
+    assert len(store.batches) <= 6
+
+
 def test_a_run_never_reads(store: CountingStore) -> None:
     flow(pipeline)(TASKS)
 
