@@ -21,7 +21,7 @@ from headrace.runtime import flow_run
 from headrace.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner
 from tests.spec import bodies
 from tests.spec.forms import Record
-from tests.spec.processing import Ledger, in_processes, kept
+from tests.spec.processing import Ledger, in_processes, kept, until
 from tests.spec.seen import Kept, Tracing
 
 
@@ -238,8 +238,8 @@ def test_a_subflow_in_a_worker_can_be_cancelled_by_its_own_id(ledger: Ledger, re
     def act() -> str:
         future = bodies.call_slow_flow.submit(str(ledger))
         ledger.wait_for("began")
-        inner = next(run for run in current().journal.live.values() if run.spec.name == "slow below")
-        inner.stop("only this one")
+        until(lambda: len(current().journal.live) == 2)
+        list(current().journal.live.values())[-1].stop("only this one")
         error = future.result(raise_on_failure=False)
         assert isinstance(error, CancelledRun)
         return str(error)

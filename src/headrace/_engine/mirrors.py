@@ -23,7 +23,7 @@ KNOWN: Final = {stamp: stamp for stamp in (PENDING, RUNNING, RETRYING, AWAITING_
 ANYTHING: Final = Signature([Parameter("parameters", Parameter.VAR_KEYWORD)])
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # pickled in C by its __dict__, twice a call and more
 class Facts:
     """
     What one process tells another of a run.

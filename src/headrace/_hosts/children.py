@@ -12,8 +12,10 @@ import contextlib
 import importlib
 import itertools
 import logging
+import math
 import multiprocessing.process
 import os
+import select
 import signal
 import threading
 import time
@@ -42,36 +44,49 @@ class Child:
     Attributes:
         ready: Whether it has said that it is.
         life: A pipe whose other end is the child's, written by nobody: it breaks when this process ends, however.
+        taken: A pipe with a byte in it for each call that the child has begun with, read when somebody needs to know.
     """
 
     def __init__(self, program: str, number: int) -> None:
         self.name = f"{WORKER} {number}"
         self.ready = False
         self.buried = False
+        self.guard = threading.Lock()
         here, there = CONTEXT.Pipe()
         parent, self.life = CONTEXT.Pipe(duplex=False)
-        self.line = Line(here)
+        self.taken, taking = CONTEXT.Pipe(duplex=False)
         self.woken, self.waker = os.pipe()
-        os.set_blocking(self.waker, False)
-        self.process = CONTEXT.Process(target=begin, args=(program, there, parent), name=self.name)
+        self.line = Line(here)
+        for descriptor in (self.waker, self.taken.fileno()):
+            os.set_blocking(descriptor, False)
+        self.process = CONTEXT.Process(target=begin, args=(program, there, parent, taking), name=self.name)
+        self.ended: int | None = None
         # Ctrl-C in a terminal reaches the child's process group, too, until it has one of its own.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self.process.start()
+        except BaseException:
+            self.forget()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            there.close()
-            parent.close()
+            for end in (there, parent, taking):
+                end.close()
         # Ours to end, and no concern of what the application does with its own: multiprocessing would wait for it at
         # exit, also at that of a fork.
         getattr(multiprocessing.process, "_children", set[Any]()).discard(self.process)
         self.pid: int = self.process.pid or 0
-        self.sentinel = opened(self.pid)
+        self.ended = opened(self.pid)
+        self.end: int = self.process.sentinel if self.ended is None else self.ended
+        self.events = select.poll()
+        for descriptor in (here.fileno(), self.end, self.woken):
+            self.events.register(descriptor, select.POLLIN)
 
     def rouse(self) -> None:
-        """Have whoever waits in `next` look up; from any thread."""
-        with contextlib.suppress(OSError):  # the pipe is full of such calls, or closed with the child
-            os.write(self.waker, b"!")
+        """Have whoever waits in `next` look up; from any thread, also when the child is buried by now."""
+        with self.guard, contextlib.suppress(BlockingIOError):  # the pipe is full of such calls
+            if not self.buried:
+                os.write(self.waker, b"!")
 
     def tell(self, *message: Any) -> None:
         """Say something to it; that it has ended meanwhile, whoever listens to it hears."""
@@ -85,24 +100,34 @@ class Child:
         Raises:
             Gone: It has ended, and said nothing more.
         """
-        connection = self.line.connection
-        found = wait([connection, self.sentinel or self.process.sentinel, self.woken], seconds)
+        found = {descriptor for descriptor, _ in self.events.poll(None if seconds is None else milliseconds(seconds))}
         if self.woken in found:
             os.read(self.woken, 4096)
         # The end may have come right after a last word, between two looks of one wait.
-        if connection in found or (found and self.woken not in found and connection.poll()):
+        connection = self.line.connection
+        if connection.fileno() in found or (self.end in found and connection.poll()):
             try:
                 return self.line.receive()
             except (EOFError, OSError):
                 raise Gone from None
-        if not found or self.woken in found:
-            return None
-        raise Gone
+        if self.end in found:
+            raise Gone
+        return None
+
+    def took(self) -> bool:
+        """Tell whether it has begun with a call since this was asked before."""
+        try:
+            return bool(os.read(self.taken.fileno(), 4096))
+        except BlockingIOError:
+            return False
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
-        return not self.buried and not wait([self.sentinel or self.process.sentinel], 0)
+        """Whether it has not ended. It is not waited for: until then its number is nobody else's."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     def kill(self) -> None:
         """End it, and what it started, at once."""
@@ -117,17 +142,19 @@ class Child:
         # While it is not waited for, its group cannot be another's: what it left running goes with it.
         self.kill()
         self.process.join()
-        if not self.buried:
-            self.buried = True
-            self.forget()
+        with self.guard:
+            if not self.buried:
+                self.buried = True
+                self.forget()
         code = self.process.exitcode
         return 0 if code is None else code
 
     def forget(self) -> None:
         """Close what leads to it."""
-        self.line.connection.close()
+        self.line.close()
         self.life.close()
-        for descriptor in (self.woken, self.waker, self.sentinel):
+        self.taken.close()
+        for descriptor in (self.woken, self.waker, self.ended):
             if descriptor is not None:
                 os.close(descriptor)
 
@@ -144,9 +171,14 @@ def opened(pid: int) -> int | None:
         return None
 
 
-def begin(program: str, connection: Connection[Any, Any], life: Connection[Any, Any]) -> None:
+def milliseconds(seconds: float) -> int:
+    """Give *seconds* as a poll takes them: never less, and at most a day."""
+    return math.ceil(min(seconds, 86_400.0) * 1_000)
+
+
+def begin(program: str, *ends: Connection[Any, Any]) -> None:
     """Be a worker process: run the module *program*."""
-    importlib.import_module(program).main(connection, life)
+    importlib.import_module(program).main(*ends)
 
 
 class Children:
@@ -248,7 +280,7 @@ class Children:
             child.tell("leave")
         deadline = time.monotonic() + ENDING
         for child in asked:
-            if not wait([child.sentinel or child.process.sentinel], max(0.0, deadline - time.monotonic())):
+            if not wait([child.end], max(0.0, deadline - time.monotonic())):
                 log.warning("The %s did not end within %g s and was killed", child.name, ENDING)
             self.lost(child)
 

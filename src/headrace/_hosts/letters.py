@@ -31,22 +31,18 @@ class Letters:
     What one body says.
 
     Attributes:
-        begun: Whether the worker has begun with it.
         mirrors: By id, the runs that the body called, and the context in which each is the current one.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.journal = run.scope.journal
-        self.begun = False
         self.mirrors: dict[str, tuple[Run, Context]] = {}
 
     def heard(self, child: Child, message: Message) -> None:
         """Pass on what *child* says."""
         kind = message[0]
-        if kind == "begun":
-            self.begun = True
-        elif kind == "line":
+        if kind == "line":
             self.line(*message[1:])
         elif kind == "output":
             self.output(*message[1:])

@@ -7,6 +7,7 @@ is filled in when its turn comes, so the rest is pickled once.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -23,7 +24,7 @@ from headrace._engine.inputs import named, own_frames
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
-from headrace._engine.upstream import FLAT, LEAVES, found, resolved
+from headrace._engine.upstream import FLAT, LEAVES, flat, found, resolved
 from headrace._model.annotations import quote, unmapped
 from headrace._model.outcomes import describe
 from headrace.errors import NotPicklable, ParameterBindError, rebuilt, short
@@ -31,6 +32,7 @@ from headrace.errors import NotPicklable, ParameterBindError, rebuilt, short
 PROTOCOL: Final = 5
 FUTURES: tuple[type[Any], ...] = (Promise, Promises)
 QUOTED: tuple[type[Any], ...] = (quote,)
+Reference = tuple[str, str, int]
 LISTS: tuple[type[Any], ...] = (list, tuple)
 UNMAPPED: tuple[type[Any], ...] = (unmapped,)
 THREADS: Final = "or run the task in threads: task_runner=ThreadPoolTaskRunner()"
@@ -42,10 +44,12 @@ class Parcel:
     A call, packed.
 
     Attributes:
-        data: The function and its arguments.
-        blanks: The futures, states and annotations in the order of their places.
+        function: Where it is found; pickled, where it has no name of its own.
+        data: The arguments.
+        blanks: The futures, states and annotations among them, in the order of their places.
     """
 
+    function: Reference | bytes
     data: bytes
     blanks: Sequence[Any] = ()
 
@@ -72,10 +76,8 @@ class Packer(ForkingPickler):
 
     def of_function(self, function: FunctionType) -> Any:
         """Find a function by its name, also where a decorator has put an object that wraps it in its place."""
-        steps = steps_to(function)
-        if steps is None:
-            raise pickle.PicklingError(lost(function))
-        return NotImplemented if steps == 0 else (unwrapped, (function.__module__, function.__qualname__, steps))
+        module, path, steps = reference(function)
+        return (unwrapped, (module, path, steps)) if steps else NotImplemented
 
     def of_ours(self, value: Any) -> Any:
         """Leave futures and states blank; take what is said of a plain value as said."""
@@ -112,14 +114,19 @@ def packed_call(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pa
     Raises:
         NotPicklable: The function or an argument cannot be; says which.
     """
-    file = io.BytesIO()
-    blanks: list[Any] = []
-    awaited = frozenset(id(promise) for value in (*args, *kwargs.values()) for promise in found(value))
+    fn: Any = spec.fn
+    awaited: frozenset[int] = frozenset()
     try:
-        Packer(file, blanks, awaited).dump((spec.fn, args, kwargs))
+        function = reference(fn) if isinstance(fn, FunctionType) else pack(fn)
+        if flat(args, kwargs):
+            return Parcel(function, pickle.dumps((args, kwargs), PROTOCOL))
+        file = io.BytesIO()
+        blanks: list[Any] = []
+        awaited = frozenset(id(promise) for value in (*args, *kwargs.values()) for promise in found(value))
+        Packer(file, blanks, awaited).dump((args, kwargs))
     except Exception as error:
         raise refusal(spec, args, kwargs, error, awaited) from None
-    return Parcel(file.getvalue(), blanks)
+    return Parcel(function, file.getvalue(), blanks)
 
 
 def probe(spec: Spec, name: str, items: Any) -> None:
@@ -200,19 +207,23 @@ def filling(run: Run, parcel: Parcel, args: Sequence[Any], kwargs: Mapping[str, 
 # -- in the other process ----------------------------------------------------------------------------------------------
 
 
-def unpacked_call(data: bytes, blanks: bytes) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def unpacked_call(
+    function: Reference | bytes, data: bytes, blanks: bytes
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """
     Give function and arguments of a packed call.
 
     Raises:
         Exception: It cannot be made again here, for whatever reason.
     """
-    _filling.append(pickle.loads(blanks) if blanks else [])  # noqa: S301 - written by the process that started this one
+    # Bytes are from the process that started this one, here and below.
+    fn: Any = pickle.loads(function) if isinstance(function, bytes) else unwrapped(*function)  # noqa: S301
+    _filling.append(pickle.loads(blanks) if blanks else [])  # noqa: S301
     try:
-        call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] = pickle.loads(data)  # noqa: S301 - see above
+        args, kwargs = pickle.loads(data)  # noqa: S301
     finally:
         _filling.pop()
-    return call
+    return fn, args, kwargs
 
 
 _filling: Final[list[list[Any]]] = []
@@ -233,16 +244,22 @@ def itself(value: Any) -> Any:
 NOWHERE: Final = "is defined in a session or a package's __main__, which other processes cannot import"
 
 
-def steps_to(function: FunctionType) -> int | None:
-    """Give how many wrappers lie between what bears the name of *function* and itself; None where it is not there."""
-    if function.__module__ == "__main__" and not main_is_importable():
-        return None
+@functools.lru_cache(maxsize=1_000)
+def reference(function: FunctionType) -> Reference:
+    """
+    Give where other processes find *function*: module, path in it, and how many wrappers lie between that and itself.
+
+    Raises:
+        PicklingError: They do not.
+    """
     found: Any = by_path(function.__module__, function.__qualname__)
     steps = 0
     while found is not None and found is not function:
         found = getattr(found, "__wrapped__", None)
         steps += 1
-    return None if found is None else steps
+    if found is None or (function.__module__ == "__main__" and not main_is_importable()):
+        raise pickle.PicklingError(lost(function))
+    return function.__module__, function.__qualname__, steps
 
 
 def by_path(module: str, path: str) -> Any:
@@ -265,6 +282,7 @@ def lost(function: FunctionType) -> str:
     return f"{function.__module__}.{name} is not it, or not there"
 
 
+@functools.lru_cache(maxsize=1_000)
 def unwrapped(module: str, path: str, steps: int) -> Any:
     """Give the function that lies *steps* wrappers below what stands at *path* in *module*."""
     __import__(module)

@@ -67,8 +67,9 @@ class Visit:
                 done, load = self.work(child, seconds)
                 self.give_back()
             except Gone:
+                begun = child.took()
                 code = self.lose(StateType.CRASHED)
-                if self.letters.begun:
+                if begun:
                     break
                 # It died while it was idle: another one will do.
             except BaseException as error:
@@ -82,9 +83,10 @@ class Visit:
 
     def give_back(self) -> None:
         """Let others have the worker, which waits for work."""
-        if self.child is not None:
-            self.children.back(self.child)
-            self.child = None
+        child, self.child = self.child, None
+        if child is not None:
+            child.took()
+            self.children.back(child)
 
     def lose(self, state: StateType) -> int:
         """End the worker, if it is still lent, and in *state* the runs that its body called; give its exit code."""
@@ -129,7 +131,7 @@ class Visit:
         """
         run = self.run
         try:
-            child.line.send("work", self.errand, self.blanks, load=self.parcel.data)
+            child.line.send("work", self.errand, self.parcel.function, self.blanks, load=self.parcel.data)
         except OSError:
             raise Gone from None
         now = time.monotonic()

@@ -30,7 +30,7 @@ from headrace._engine.homes import Home
 from headrace._engine.prints import captured
 from headrace._engine.runs import Run
 from headrace._homes import LoopHome
-from headrace._hosts.parcels import THREADS, pack, packed_error, reason, unpacked_call
+from headrace._hosts.parcels import THREADS, Reference, pack, packed_error, reason, unpacked_call
 from headrace._hosts.wire import Done, Errand, Line
 from headrace._worker.journal import Numbers, RemoteJournal, WorkerRuntime
 from headrace._worker.output import Forwarder, capture
@@ -38,13 +38,13 @@ from headrace._worker.runs import mirror, settle_in
 from headrace.errors import NotPicklable, short
 from headrace.settings import Settings
 
-Task = tuple[Errand, bytes, bytes]
+Task = tuple[Errand, Reference | bytes, bytes, bytes]
 
 
-def main(connection: Connection[Any, Any], life: Connection[Any, Any]) -> None:
+def main(connection: Connection[Any, Any], life: Connection[Any, Any], taking: Connection[Any, Any]) -> None:
     """Work until told to leave, or until the process that started this one is gone."""
     bind_to_parent(life.fileno())
-    Worker(connection).serve()
+    Worker(connection, taking).serve()
 
 
 def bind_to_parent(life: int) -> None:
@@ -87,12 +87,14 @@ class Worker:
 
     Attributes:
         run: The run whose body is at work; None between two.
+        taking: Where a byte goes for each call that is begun with.
         speaking: Whether the main thread is within a message: half of one would be the end of all understanding.
         called: Whether a signal came meanwhile, to be heard after it.
     """
 
-    def __init__(self, connection: Connection[Any, Any]) -> None:
+    def __init__(self, connection: Connection[Any, Any], taking: Connection[Any, Any]) -> None:
         self.line = Line(connection)
+        self.taking = taking
         self.pid = os.getpid()
         self.run: Run | None = None
         self.main = threading.get_ident()
@@ -146,7 +148,7 @@ class Worker:
                 die()
             kind, parts = message[0], message[1:]
             if kind == "work":
-                self.inbox.put((parts[0], parts[1], parts[2]))
+                self.inbox.put((parts[0], parts[1], parts[2], parts[3]))
             elif kind == "stop":
                 self.stop(*parts)
             elif kind == "numbers":
@@ -183,7 +185,7 @@ class Worker:
 
     # -- one call ------------------------------------------------------------------------------------------------------
 
-    def do(self, errand: Errand, blanks: bytes, data: bytes) -> None:
+    def do(self, errand: Errand, function: Reference | bytes, blanks: bytes, data: bytes) -> None:
         """Run one body to its end, and tell how it ended."""
         run = mirror(errand, self.journal)
         self.numbers.forget()
@@ -193,7 +195,7 @@ class Worker:
         logging.getLogger("headrace").setLevel(errand.levels[0])
         self.forwarder.at_root(errand.levels[1])
         try:
-            self.line.send("begun")
+            os.write(self.taking.fileno(), b"!")
             try:
                 with self.guard:
                     self.run = run
@@ -201,7 +203,7 @@ class Worker:
                     self.early.clear()
                 if why is not None:
                     run.stop(why)
-                returned, value = copy_context().run(self.body, run, errand, blanks, data)
+                returned, value = copy_context().run(self.body, run, errand, function, blanks, data)
             finally:
                 run.heard = True  # from here on nothing is to be interrupted
         except BaseException as error:  # a stop that came between the body and here
@@ -217,17 +219,18 @@ class Worker:
         except OSError:
             die()
 
-    def body(self, run: Run, errand: Errand, blanks: bytes, data: bytes) -> tuple[bool, Any]:
+    def body(
+        self, run: Run, errand: Errand, function: Reference | bytes, blanks: bytes, data: bytes
+    ) -> tuple[bool, Any]:
         """Run the body; give whether it returned, with its value or what it raised."""
         current_run.set(run)
         current_tags.set(errand.tags)
         if run.scope.trace is not None:
             run.scope.trace.attach(run)
         try:
-            call = unpacked_call(data, blanks)
+            fn, args, kwargs = unpacked_call(function, data, blanks)
         except Exception as error:
             return False, unpackable(run, error)
-        fn, args, kwargs = call
         settle_in(run, errand, fn, args, kwargs)
         with captured() if errand.prints else nullcontext():
             if errand.awaited:
