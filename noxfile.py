@@ -189,8 +189,8 @@ def lowest(session: nox.Session) -> None:
 
 @check(default=False)
 def bench(session: nox.Session) -> None:
-    """The table of costs. Arguments after -- go to the benchmarks."""
-    session.install("-e.")
+    """The table of costs, among them a web handler's. Arguments after -- go to the benchmarks."""
+    install(session, "embedding", package="-e.")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -116,10 +116,10 @@ NAPS = Setting("ours", "naps", 50_000, trace_map_limit=COLLAPSED)
 PLAIN_NAPS = Setting("plain", "naps", 50_000, level="off")
 CROWD = Setting("ours", "crowd", 100_000, trace_map_limit=COLLAPSED)
 PLAIN_CROWD = Setting("plain", "crowd", 100_000, level="off")
-SUBMITTED = Setting("ours", "crowd_submitted", 100_000)
+SUBMITTED = Setting("ours", "crowd_submitted", 50_000)
 STREAM = Setting("ours", "stream", 1_000_000, trace_map_limit=COLLAPSED)
-WEB = Setting("ours", "web", 10_000)
-PLAIN_WEB = Setting("plain", "web", 10_000)
+WEB = Setting("ours", "web", 5_000)
+PLAIN_WEB = Setting("plain", "web", 5_000)
 LAG = Setting("ours", "lagging", 100_000)
 ROWS = Setting("ours", "rows_one_by_one", ITEMS, laps=3, log_level="INFO")
 BATCHES = Setting("ours", "rows_in_batches", ITEMS // 100, laps=9, log_level="INFO")
@@ -242,7 +242,7 @@ WORKLOADS = (
     ),
     Workload(
         "crowd-submitted",
-        "the same by a submit for each task, and with spans of each",
+        "50,000 that were submitted one by one, with spans of each, against 100,000 of anyio",
         SUBMITTED,
         PLAIN_CROWD,
         figure="crowd",
