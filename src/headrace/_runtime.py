@@ -24,7 +24,7 @@ from headrace._engine.runs import FlowRunning, Run
 from headrace._hosts.clock import wall
 from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
-from headrace._hosts.thread import ThreadHost
+from headrace._hosts.thread import ThreadHost, stopping_guard
 from headrace._ports import Host, Observer, Progress, Store
 from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
@@ -288,11 +288,12 @@ _forks: Final[list[ExitStack]] = []
 
 
 def _before_fork() -> None:
-    """Have the back office's store at rest, and no thread amid a promise: its lock would stay taken in the child."""
+    """Have the back office's store at rest, and no thread at what all threads share: the child would find it locked."""
     stack = ExitStack()
     for runtime in in_use():
         stack.enter_context(runtime.office.still())
     stack.enter_context(promises.guard)
+    stack.enter_context(stopping_guard)
     _forks.append(stack)
 
 

@@ -145,7 +145,7 @@ class ThreadHost(Rooted):
             RunCancelled: The run that waits is to stop, unless it is not *heeding* that.
         """
         runs = listening() if heeding else []
-        with _stops:
+        with stopping_guard:
             for run in runs:
                 run.stops = [*(run.stops or ()), rouse]
         innermost = runs[0] if runs else None
@@ -154,7 +154,7 @@ class ThreadHost(Rooted):
             wall.wait(lock, seconds)
             heed(innermost)
         finally:
-            with _stops:
+            with stopping_guard:
                 for run in runs:
                     run.stops = [one for one in run.stops or () if one is not rouse] or None
 
@@ -208,8 +208,8 @@ class ThreadHost(Rooted):
         return outcome
 
 
-# Around changes of `Run.stops`: several threads may wait within one run.
-_stops: Final = threading.Lock()
+# Around changes of `Run.stops`: several threads may wait within one run. Whoever forks takes it first.
+stopping_guard: Final = threading.Lock()
 
 
 def locked() -> threading.Lock:
