@@ -45,7 +45,7 @@ def stop(name: str) -> None:
 async def test_the_failure_of_a_child_is_raised_and_leaves_no_cancellation_with_the_caller(record: Record) -> None:
     @flow(on_child_failure="cancel")
     async def main() -> None:
-        _ = fails.submit()
+        fails.submit()
         await asyncio.Event().wait()
 
     with pytest.raises(ValueError, match="of the child"):
@@ -58,7 +58,7 @@ async def test_the_failure_of_a_child_is_raised_and_leaves_no_cancellation_with_
 async def test_a_timeout_around_a_flow_that_a_child_has_failed_still_is_one(record: Record) -> None:
     @flow(on_child_failure="cancel")
     async def main() -> None:
-        _ = fails.submit()
+        fails.submit()
         await asyncio.Event().wait()
 
     async def within(seconds: float) -> None:
@@ -77,7 +77,7 @@ async def test_the_failure_of_a_child_reaches_the_consumer_of_a_flow_that_yields
     @flow(on_child_failure="cancel")
     async def main() -> AsyncIterator[int]:
         yield 1
-        _ = fails.submit()
+        fails.submit()
         await asyncio.Event().wait()
 
     items = main()
@@ -160,7 +160,7 @@ async def test_a_cancellation_of_others_goes_on_where_the_run_was_stopped_as_wel
     @flow
     async def main() -> None:
         if submits:
-            _ = endless.submit()
+            endless.submit()
         inside.set()
         await asyncio.Event().wait()
 

@@ -6,7 +6,6 @@ arguments here, right or wrong.
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 
