@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from headrace._runners.places import Places
@@ -26,7 +27,9 @@ class Watched(ConcurrentTaskRunner):
         """The places of each flow run that had its own."""
         return [lanes.places for lanes in self.opened if lanes.places is not None]
 
-    @property
-    def taken(self) -> int:
-        """How many places are taken now, over all flow runs."""
-        return sum(places.taken for places in self.places)
+    def rests(self) -> bool:
+        """Tell whether no place is taken any more; a thread gives its own back a moment after its run has ended."""
+        deadline = time.monotonic() + 20
+        while any(places.taken for places in self.places) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return not any(places.taken for places in self.places)

@@ -106,23 +106,48 @@ def refuse_circle(call: Call | None, gates: Iterable[Any]) -> None:
     Raises:
         WaitCircleError: One of them waits, directly or through others, for *call* or a call that it is part of.
     """
-    if call is None:
-        return
-    own: set[int] = set()
-    above: Run | None = call.run
-    while above is not None:
-        if above.call is not None:
-            own.add(id(above.call.promise))
-        above = above.parent
-    heap = list(gates)
+    if call is not None and leads_to(held_up(call.run), gates):
+        raise WaitCircleError(call.promise.name)
+
+
+def refuse_own_flow(call: Call, run: Run | None, gates: Iterable[Any]) -> None:
+    """
+    See that *call*, submitted in the flow run *run*, can wait for *gates*: the flow run ends when *call* has.
+
+    Raises:
+        WaitCircleError: One of them is, or waits for, the flow run itself or one that it is part of.
+    """
+    if leads_to(held_up(run), gates):
+        raise WaitCircleError(call.promise.name)
+
+
+def held_up(run: Run | None) -> set[int]:
+    """Give the ids of the promises that are not settled before *run* has ended."""
+    found: set[int] = set()
+    while run is not None:
+        if run.call is None:
+            run = run.parent
+            continue
+        found.add(id(run.call.promise))
+        # The run that submitted it need not wait for it; the flow run around does, at its end.
+        run = run.parent
+        while run is not None and run.spec.kind == "task":
+            run = run.parent
+    return found
+
+
+def leads_to(own: set[int], gates: Iterable[Any]) -> bool:
+    """Tell whether one of *gates* is one of *own*, or waits for one, directly or through others."""
+    heap = list(gates) if own else []
     seen: set[int] = set()
     while heap:
         gate = heap.pop()
         if id(gate) in own:
-            raise WaitCircleError(call.promise.name)
+            return True
         if id(gate) in seen:
             continue
         seen.add(id(gate))
         awaited = getattr(gate, "call", None)
         if awaited is not None:
             heap += awaited.awaits
+    return False

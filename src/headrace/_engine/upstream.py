@@ -13,7 +13,7 @@ from headrace._engine.promises import Promise, Promises, joined
 from headrace._engine.runs import Run
 from headrace._model.annotations import Annotation, allow_failure, forgiven, quote
 from headrace._model.states import State, StateType, exception_of, unsuccessful
-from headrace.errors import OptionTypeError, UpstreamTaskError, short
+from headrace.errors import OptionTypeError, UpstreamTaskError, WaitCircleError, short
 
 # Types that hold nothing of ours and are not looked into; everything else that is a container is.
 FLAT: Final[frozenset[type[Any]]] = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray})
@@ -201,10 +201,13 @@ def resolved(run: Run, value: Any, forgiving: bool = False) -> Any:
     Raises:
         UpstreamTaskError: One did not complete, and is not forgiven; caused by its exception.
         MissingResult: It did, but its value was not kept.
+        WaitCircleError: One cannot end before *run* has.
     """
 
     def instead(leaf: Any) -> Any:
         if isinstance(leaf, Promise):
+            if not leaf.opened:
+                raise WaitCircleError(run.name)  # else it would have been waited for
             leaf.looked = True
             return leaf.value if leaf.final is None else upstream_value(run, leaf.final, forgiving)
         if isinstance(leaf, STATES):

@@ -8,10 +8,10 @@ nobody does. Counts and hands on; waits for nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from headrace._engine.calls import Call
+from headrace._engine.calls import Call, held_up, leads_to, refuse_own_flow
 from headrace._engine.groups import Group
 from headrace._engine.journal import Journal
 from headrace._engine.life import given_up, never_begun
@@ -110,13 +110,16 @@ class Crew:
 
         Raises:
             CrewGone: Everything has ended, or is about to.
+            WaitCircleError: One of the futures is of the flow run itself, or waits for it.
         """
         if call.group is None:
             call.submitted = self.clock.now()
+        waits = unfinished(call.args, call.kwargs, call.wait_for)
+        refuse_own_flow(call, self.run, waits)
         self.enter(1)
         with self.guard:
             self.calls.add(call)
-        self.place(call)
+        self.place(call, waits)
 
     def map(self, source: Many) -> None:
         """
@@ -131,10 +134,9 @@ class Crew:
         group = source.group
         self.lanes.lane(group.spec).put(source, inner=isinstance(group.parent, TaskRunning))
 
-    def place(self, call: Call) -> None:
-        """Put *call* on its lane, once what it waits for has ended."""
+    def place(self, call: Call, waits: Sequence[Promise]) -> None:
+        """Put *call* on its lane, once what it *waits* for has ended."""
         inner = isinstance(call.parent, TaskRunning)
-        waits = unfinished(call.args, call.kwargs, call.wait_for)
         if not waits:
             self.lanes.lane(call.spec).put(call, inner=inner)
             return
@@ -142,7 +144,8 @@ class Crew:
 
         def ready() -> None:
             call.awaits = ()
-            self.lanes.lane(call.spec).put(call, inner=inner)
+            if call.stopping is None:  # else it was dropped, and its lane may be gone
+                self.lanes.lane(call.spec).put(call, inner=inner)
 
         Countdown(waits, ready)
 
@@ -153,11 +156,13 @@ class Crew:
         It is claimed by that. Sets are changed without the guard here and in `ended`: one operation of theirs is never
         interrupted by another thread's.
         """
-        if unfinished(call.args, call.kwargs, call.wait_for):
+        waits = unfinished(call.args, call.kwargs, call.wait_for)
+        if waits and not leads_to(held_up(self.run), waits):
             with self.guard:
                 self.calls.add(call)
-            self.place(call)
+            self.place(call, waits)
             return True
+        # Where it waits for its own flow run it begins, to fail with a sentence that says so.
         call.crew = self
         self.begun.add(call)
         if self.stopping is not None:

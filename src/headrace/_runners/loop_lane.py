@@ -79,7 +79,11 @@ class LoopLane:
             self.look()
         elif not self.ringing:
             self.ringing = True
-            self.loop.call_soon_threadsafe(self.rung)
+            try:
+                self.loop.call_soon_threadsafe(self.rung)
+            except RuntimeError:
+                if not self.loop.is_closed():  # else nothing will run there any more
+                    raise
         return True
 
     def close(self, closed: Callable[[], object]) -> None:

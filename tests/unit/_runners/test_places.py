@@ -211,7 +211,7 @@ async def test_a_run_cancelled_while_it_comes_back_to_a_place_leaves_none_taken(
 
     with virtual_time():
         assert await main() == "late, hog is Running"
-    assert runner.taken == 0
+    assert runner.rests()
 
 
 async def test_a_place_that_async_runs_need_no_more_is_found_by_a_sync_run() -> None:
@@ -284,4 +284,4 @@ def test_a_run_that_waits_and_goes_on_is_never_one_too_many(limit: int) -> None:
 
     assert asyncio.run(main()) == [10] * 10
     assert 1 <= most[0] <= limit
-    assert runner.taken == 0
+    assert runner.rests()
