@@ -17,6 +17,7 @@ from headrace._model.policy import RetryPolicy, spread
 from headrace.errors import OptionError, OptionTypeError, ParameterBindError
 from headrace.states import Cancelled, Completed, Failed
 from headrace.tasks import exponential_backoff
+from headrace.task_runners import ConcurrentTaskRunner
 from headrace.testing import virtual_time
 from tests.spec.forms import Body, Form, Record, call
 
@@ -354,3 +355,28 @@ def test_a_retried_task_in_a_retried_flow_counts_for_itself(form: Form, record: 
     assert len(calls) == 4
     assert [run.run_count for run in record.task_runs()] == [2, 2]
     assert record.flow_run().run_count == 2
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_submitted_run_gives_its_place_to_others_while_it_waits_for_its_next_attempt(is_async: bool) -> None:
+    began: list[int] = []
+
+    def body(i: int) -> int:
+        began.append(i)
+        if began == [0]:
+            raise ValueError(i)
+        return i
+
+    async def body_async(i: int) -> int:
+        return body(i)
+
+    step = task(body_async if is_async else body, retries=1, retry_delay_seconds=60)
+
+    @flow(task_runner=ConcurrentTaskRunner(limit=1))
+    def one_at_a_time() -> list[int]:
+        found: list[int] = step.map(range(3)).result()
+        return found
+
+    with virtual_time():
+        assert one_at_a_time() == [0, 1, 2]
+    assert began == [0, 1, 2, 0]

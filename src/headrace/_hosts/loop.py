@@ -72,8 +72,19 @@ class LoopHost(Rooted):
         return value
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend for *seconds*."""
-        await anyio.sleep(seconds)
+        """Suspend for *seconds*; the place at work of the submitted call that waits here is given back meanwhile."""
+        call = current_call()
+        places = None if call is None or not seconds else call.places
+        if call is None or places is None:
+            await anyio.sleep(seconds)
+            return
+        places.aside(call)
+        try:
+            await anyio.sleep(seconds)
+        except BaseException:
+            places.hurry(call)
+            raise
+        await self.back(call, places)
 
     def home(self, run: Run) -> Home:
         """Tell where the body of *run*, which is about to begin, runs: in the current task."""

@@ -15,6 +15,8 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Final
 
+import anyio
+
 from headrace._engine.calls import Call
 from headrace._homes import LoopHome
 from headrace._ports import Host
@@ -124,6 +126,7 @@ class LoopLane:
         One of asyncio's own: a task of anyio's groups takes 4.0 kB, one of these 1.3, and there may be 100,000 of them.
         """
         self.over = asyncio.Event()
+        anyio.current_effective_deadline()  # has it load its backend now: 100 ms, which no cancellation has to spare
         async with asyncio.TaskGroup() as self.group:
             self.group.create_task(self.work(), context=self.context)
             await self.over.wait()
@@ -226,11 +229,11 @@ class LoopLane:
         except StopIteration as end:
             self.crew.ended(call, end.value)
             return False
-        except Exception:  # its run knows how it ended, and who looks at its future is told
-            self.crew.ended(call, None)
+        except Exception as error:  # its run knows how it ended, and who looks at its future is told
+            self.crew.ended(call, error if call.run is None else None)
             return False
         except BaseException as stop:
-            self.crew.ended(call, None)
+            self.crew.ended(call, stop if call.run is None else None)
             self.passed(call, stop)
             return False
         self.pullers -= 1
