@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -104,6 +104,38 @@ def test_what_a_sync_flow_that_yields_has_submitted_fails_it_as_well(inner: Form
         list(main())
 
     assert record.flow_run().state.name == "Failed"
+
+
+class Picky:
+    """An observer whose sampler breaks at one flow's name, and who hears of nothing else."""
+
+    def open(self, run: Any) -> None:
+        if run.spec.name == "untraceable":
+            raise LookupError("no sampling rate for it")
+
+    def began(self, run: Any) -> None: ...
+
+    def ended(self, run: Any, transitions: Sequence[Any]) -> None: ...
+
+    def grouped(self, group: Any, at: int) -> None: ...
+
+
+def test_a_run_that_could_not_begin_tells_what_was_wrong(form: Form, inner: Form, record: Record) -> None:
+    _runtime.current().journal.observer = Picky()
+
+    @inner.flow()
+    async def untraceable() -> None: ...
+
+    async def body() -> Any:
+        future = untraceable.submit()
+        await form.ended([future])
+        assert future.state.message == "Its run could not begin: LookupError: no sampling rate for it"
+        with pytest.raises(LookupError, match="no sampling rate for it"):
+            await form.got(future)
+
+    form.in_flow(body)
+
+    assert [run.state.name for run in record.flow_runs()] == ["Completed"]
 
 
 @pytest.mark.parametrize("stopping", [KeyboardInterrupt, SystemExit])

@@ -184,7 +184,11 @@ class Crew:
     # -- going out -----------------------------------------------------------------------------------------------------
 
     def ended(self, call: Call, value: Any) -> None:
-        """Hear that *call* has ended: with *value*, where its run does not say otherwise."""
+        """
+        Hear that *call* has ended: with *value*, where its run does not say otherwise.
+
+        Of a call whose run could not begin, *value* is the exception.
+        """
         try:
             self.begun.remove(call)
         except KeyError:
@@ -194,7 +198,8 @@ class Crew:
             final = run.final
             run.call = None  # they hold each other, and would be garbage that only a collection finds
         else:
-            final = call.promise.stamped(State(StateType.CRASHED, message="Its run could not begin."))
+            message = f"Its run could not begin: {type(value).__name__}: {value}"
+            final = call.promise.stamped(State(StateType.CRASHED, message=message, data=value))
         self.leave(call, value, final, self.clock.now())
 
     def leave(self, call: Call, value: Any, final: State[Any] | None, at: int) -> None:

@@ -109,6 +109,6 @@ class ThreadLane:
         value: Any = None
         try:
             value = call.context.run(drive, call.begin())
-        except BaseException:  # its run knows how it ended, and who looks at its future is told
-            value = None
+        except BaseException as error:  # its run knows how it ended, and who looks at its future is told
+            value = error if call.run is None else None
         self.crew.ended(call, value)
