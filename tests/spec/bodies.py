@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import functools
-import logging
 import multiprocessing
 import os
 import signal
@@ -13,21 +12,12 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from opentelemetry import trace as api
-
-import headrace
-from headrace import flow, get_run_logger, runtime, task
-from headrace.context import TaskRunContext, get_run_context
-from headrace.logging import RunContextFilter
+from headrace import get_run_logger, runtime, task
 from headrace.states import Failed, State
-
-WORD: ContextVar[str] = ContextVar("word", default="unset")
 
 
 @task
@@ -211,15 +201,19 @@ def work(ledger: str) -> None:
         raise
 
 
-@task(timeout_seconds=0.2)
-def work_briefly(ledger: str) -> None:
-    turns(ledger)
+@task(timeout_seconds=0.1)
+def work_briefly() -> None:
+    turns(os.devnull)
 
 
-@task(timeout_seconds=0.2)
-async def wait_briefly(ledger: str) -> None:
-    note(ledger, f"began {os.getpid()}")
-    await asyncio.sleep(60)
+@task(timeout_seconds=0.1)
+async def wait_briefly() -> None:
+    await asyncio.sleep(600)
+
+
+@task(timeout_seconds=0.1)
+def compute_briefly() -> int:
+    return int(pow(7, 10**8)) % 10
 
 
 @task
@@ -279,132 +273,14 @@ def print_without_end(ledger: str) -> None:
 
 @task
 def start_another(ledger: str) -> None:
-    sleeper = subprocess.Popen(["sleep", "60"])
-    note(ledger, f"began {os.getpid()}")
+    sleeper = subprocess.Popen(["sleep", "600"])
     note(ledger, f"started {sleeper.pid}")
-    sleeper.wait()
-
-
-# -- context -----------------------------------------------------------------------------------------------------------
-
-
-@task(tags=["heavy"])
-def look_around(number: int) -> dict[str, Any]:
-    context = get_run_context()
-    flow_run = runtime.flow_run
-    return {
-        "task_run": (runtime.task_run.id, runtime.task_run.name, runtime.task_run.task_name),
-        "tags": runtime.task_run.tags,
-        "parameters": runtime.task_run.parameters,
-        "count": runtime.task_run.run_count,
-        "flow_run": (flow_run.id, flow_run.name, flow_run.flow_name, flow_run.flow_version),
-        "flow_parameters": flow_run.parameters,
-        "root": flow_run.root_flow_run_id,
-        "task": type(context).__name__,
-        "same": context.task.name if isinstance(context, TaskRunContext) else None,
-        "word": WORD.get(),
-    }
-
-
-@task
-def talk(number: int) -> None:
-    logger = get_run_logger()
-    logger.info("first of %d", number, extra={"part": number})
-    print("second, printed")
-    logger.warning("third")
-    logging.getLogger("tests.bodies").warning("fourth, of a logger of my own")
-
-
-@task(log_prints=True)
-def talk_aloud() -> None:
-    print("one")
-    print("two", "words", file=sys.stderr)
-
-
-@task
-def fail_aloud() -> None:
-    try:
-        raise ValueError("seen")
-    except ValueError:
-        get_run_logger().exception("It was caught")
-
-
-@task
-def write_both() -> None:
-    print("to stdout")
-    print("to stderr", file=sys.stderr)
-    sys.stdout.write("without an end")
-
-
-@task
-def start_processes(seconds: float) -> float:
-    subprocess.run([sys.executable, "-c", "print('from below')"], check=True, stdout=sys.stdout)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(float, (seconds,))
-
-
-@task
-def warn() -> None:
-    warnings.warn("careful", stacklevel=1)
-
-
-# -- what bodies call --------------------------------------------------------------------------------------------------
-
-
-@task(retries=1)
-def flaky(ledger: str) -> str:
-    note(ledger, "tried")
-    if Path(ledger).read_text(encoding="utf-8").count("tried") < 2:
-        raise ValueError("not yet")
-    return "at last"
-
-
-@task
-def call_others(ledger: str) -> tuple[str, int]:
-    get_run_logger().info("calling")
-    with headrace.tags("inner"):
-        return flaky(ledger), square(3)
-
-
-@task
-async def call_others_later() -> int:
-    return await square_later(2) + square(2)
-
-
-@flow(name="below")
-def below(number: int) -> int:
-    again: int = square.submit(number).result()
-    return square(number) + again
-
-
-@task
-def call_flow(number: int) -> int:
-    return below(number)
-
-
-@task
-def call_and_die() -> None:
-    square(2)
-    die_within()
-
-
-@task
-def die_within() -> None:
-    os._exit(3)
-
-
-@task
-def submit_another() -> Any:
-    return square.submit(2)
-
-
-@task
-def in_a_thread_of_its_own() -> int:
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(square(5)))
-    thread.start()
-    thread.join()
-    return found[0]
+    note(ledger, f"began {os.getpid()}")
+    while sleeper.poll() is None:
+        try:
+            time.sleep(60)
+        except BaseException as stop:
+            note(ledger, f"heard {type(stop).__name__}")
 
 
 # -- forms of functions ------------------------------------------------------------------------------------------------
@@ -459,6 +335,21 @@ class NeverAgain:
         return refuse, ()
 
 
+class Slow:
+    """A three that it takes so many *seconds* to unpickle, as a module may take to be imported."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return three, (self.seconds,)
+
+
+def three(seconds: float) -> int:
+    time.sleep(seconds)
+    return 3
+
+
 def refuse() -> None:
     raise LookupError("there is no such thing here")
 
@@ -478,40 +369,12 @@ def ignore_signals(ledger: str) -> None:
 
 
 @task
-def count_aloud(number: int) -> None:
-    logger = get_run_logger()
-    for turn in range(number):
-        print(f"printed {turn} ", file=sys.stderr)
-        logger.warning("logged %d ", turn)
-
-
-@flow(name="slow below")
-def slow_below(ledger: str) -> None:
-    note(ledger, "began")
-    square(1)
-    while not runtime.cancelled():
-        time.sleep(0.001)
-    square(2)
+def start_processes(seconds: float) -> float:
+    subprocess.run([sys.executable, "-c", "print('from below')"], check=True, stdout=sys.stdout)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(float, (seconds,))
 
 
 @task
-def call_slow_flow(ledger: str) -> None:
-    slow_below(ledger)
-
-
-@task
-def mark_span(rows: int) -> None:
-    span = api.get_current_span()
-    span.set_attribute("rows", rows)
-    span.add_event("half way", {"row": rows // 2})
-    span.record_exception(KeyError("row"))
-    span.set_attribute("lock", threading.Lock())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-
-
-@task
-def tell_span() -> tuple[str, str, bool, bool, tuple[str, str]]:
-    context = api.get_current_span().get_span_context()
-    record = logging.LogRecord("tests", logging.INFO, "", 0, "", None, None)
-    RunContextFilter().filter(record)
-    line = (record.__dict__["trace_id"], record.__dict__["span_id"])
-    return f"{context.trace_id:032x}", f"{context.span_id:016x}", context.is_remote, context.trace_flags.sampled, line
+def submit_another() -> Any:
+    return square.submit(2)

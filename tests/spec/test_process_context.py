@@ -19,7 +19,7 @@ from headrace._runtime import current
 from headrace.errors import CancelledRun, WorkerDied
 from headrace.runtime import flow_run
 from headrace.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner
-from tests.spec import bodies
+from tests.spec import bodies, speaking_bodies
 from tests.spec.forms import Record
 from tests.spec.processing import Ledger, in_processes, kept, until
 from tests.spec.seen import Kept, Tracing
@@ -42,10 +42,10 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_a_body_knows_its_run_its_flow_and_its_tags() -> None:
     @flow(name="outer", version="3", task_runner=ProcessPoolTaskRunner(max_workers=2))
     def outer(day: str) -> tuple[Any, dict[str, Any]]:
-        token = bodies.WORD.set("set by the flow")
+        token = speaking_bodies.WORD.set("set by the flow")
         with tags("nightly"):
-            future = bodies.look_around.submit(number=5)
-        bodies.WORD.reset(token)
+            future = speaking_bodies.look_around.submit(number=5)
+        speaking_bodies.WORD.reset(token)
         mine = (flow_run.id, flow_run.name, "outer", "3")
         return (future.task_run_id, mine), future.result()
 
@@ -61,13 +61,13 @@ def test_a_body_knows_its_run_its_flow_and_its_tags() -> None:
 
 
 def test_context_variables_of_the_users_stay_behind() -> None:
-    bodies.WORD.set("mine")
+    speaking_bodies.WORD.set("mine")
 
-    assert in_processes(lambda: bodies.look_around.submit(1).result())["word"] == "unset"
+    assert in_processes(lambda: speaking_bodies.look_around.submit(1).result())["word"] == "unset"
 
 
 def test_a_body_knows_the_name_and_options_that_its_task_was_given() -> None:
-    renamed = bodies.look_around.with_options(name="watch", tags=["light"], task_run_name="watch {number}")
+    renamed = speaking_bodies.look_around.with_options(name="watch", tags=["light"], task_run_name="watch {number}")
 
     seen = in_processes(lambda: renamed.submit(4).result())
 
@@ -89,7 +89,7 @@ def lines(record: Record) -> list[LogLine]:
 
 
 def test_lines_are_kept_with_the_run_and_shown_where_the_flow_is(record: Record, said: Callable[[], list[str]]) -> None:
-    in_processes(lambda: bodies.talk.submit(4).result())
+    in_processes(lambda: speaking_bodies.talk.submit(4).result())
 
     (run,) = record.task_runs()
     assert [(line.level, line.message) for line in lines(record)] == [
@@ -101,7 +101,7 @@ def test_lines_are_kept_with_the_run_and_shown_where_the_flow_is(record: Record,
 
 
 def test_a_line_comes_with_the_ids_of_its_run_and_what_the_user_added(record: Record, kept: Kept) -> None:
-    in_processes(lambda: bodies.talk.submit(4).result())
+    in_processes(lambda: speaking_bodies.talk.submit(4).result())
 
     (line,) = [entry for entry in kept.records if entry.getMessage() == "first of 4"]
     (run,) = record.task_runs()
@@ -111,7 +111,7 @@ def test_a_line_comes_with_the_ids_of_its_run_and_what_the_user_added(record: Re
 
 
 def test_lines_of_any_logger_reach_the_handlers_of_the_application(kept: Kept) -> None:
-    in_processes(lambda: bodies.talk.submit(4).result())
+    in_processes(lambda: speaking_bodies.talk.submit(4).result())
 
     assert ("tests.bodies", "fourth, of a logger of my own") in [(one.name, one.getMessage()) for one in kept.records]
 
@@ -121,7 +121,7 @@ def test_lines_below_the_level_of_the_flows_process_are_not_sent(record: Record)
     before = top.level
     top.setLevel(logging.WARNING)
     try:
-        in_processes(lambda: bodies.talk.submit(4).result())
+        in_processes(lambda: speaking_bodies.talk.submit(4).result())
     finally:
         top.setLevel(before)
 
@@ -129,7 +129,7 @@ def test_lines_below_the_level_of_the_flows_process_are_not_sent(record: Record)
 
 
 def test_a_traceback_in_a_line_is_kept(record: Record) -> None:
-    in_processes(lambda: bodies.fail_aloud.submit().result())
+    in_processes(lambda: speaking_bodies.fail_aloud.submit().result())
 
     (line,) = lines(record)
     assert line.message.startswith("It was caught\nTraceback (most recent call last):\n")
@@ -137,7 +137,7 @@ def test_a_traceback_in_a_line_is_kept(record: Record) -> None:
 
 
 def test_prints_go_to_the_streams_of_the_flows_process(capsys: pytest.CaptureFixture[str]) -> None:
-    in_processes(lambda: bodies.write_both.submit().result())
+    in_processes(lambda: speaking_bodies.write_both.submit().result())
 
     out, err = capsys.readouterr()
     assert out == "to stdout\nwithout an end"
@@ -145,7 +145,7 @@ def test_prints_go_to_the_streams_of_the_flows_process(capsys: pytest.CaptureFix
 
 
 def test_prints_become_lines_where_the_task_wants_it(record: Record) -> None:
-    in_processes(lambda: bodies.talk_aloud.submit().result())
+    in_processes(lambda: speaking_bodies.talk_aloud.submit().result())
 
     assert [line.message for line in lines(record)] == ["one", "two words"]
 
@@ -153,7 +153,7 @@ def test_prints_become_lines_where_the_task_wants_it(record: Record) -> None:
 def test_prints_become_lines_where_the_flow_wants_it(record: Record) -> None:
     @flow(log_prints=True, task_runner=ProcessPoolTaskRunner(max_workers=2))
     def pipeline() -> None:
-        bodies.talk.submit(1).result()
+        speaking_bodies.talk.submit(1).result()
 
     pipeline()
 
@@ -171,7 +171,7 @@ def test_lines_and_prints_come_in_their_order(capsys: pytest.CaptureFixture[str]
     here = Here()
     logging.getLogger("headrace.task_runs").addHandler(here)
     try:
-        in_processes(lambda: bodies.count_aloud.submit(50).result())
+        in_processes(lambda: speaking_bodies.count_aloud.submit(50).result())
     finally:
         logging.getLogger("headrace.task_runs").removeHandler(here)
 
@@ -206,7 +206,7 @@ def caller_of(run: TaskRun, runs: dict[str, TaskRun]) -> str | None:
 
 @pytest.mark.parametrize("runner", [ConcurrentTaskRunner(), ProcessPoolTaskRunner(2)], ids=["threads", "processes"])
 def test_tasks_that_a_body_calls_are_recorded_as_anywhere(runner: Any, ledger: Ledger, record: Record) -> None:
-    found = drawn(record, lambda: bodies.call_others.submit(str(ledger)).result(), runner)
+    found = drawn(record, lambda: speaking_bodies.call_others.submit(str(ledger)).result(), runner)
 
     assert found == [
         ("call_others", None, "Completed", 1, ()),
@@ -217,14 +217,14 @@ def test_tasks_that_a_body_calls_are_recorded_as_anywhere(runner: Any, ledger: L
 
 
 def test_ids_of_what_bodies_call_never_meet(record: Record) -> None:
-    in_processes(lambda: [bodies.call_others_later.submit() for _ in range(6)])
+    in_processes(lambda: [speaking_bodies.call_others_later.submit() for _ in range(6)])
 
     ids = [run.id for run in record.task_runs()]
     assert len(ids) == len(set(ids)) == 18
 
 
 def test_a_subflow_that_a_body_calls_is_a_flow_run_below_the_task(record: Record) -> None:
-    assert in_processes(lambda: bodies.call_flow.submit(3).result()) == 18
+    assert in_processes(lambda: speaking_bodies.call_flow.submit(3).result()) == 18
 
     outer, inner = record.flow_runs()
     caller = next(run for run in record.task_runs() if run.task_name == "call_flow")
@@ -236,7 +236,7 @@ def test_a_subflow_that_a_body_calls_is_a_flow_run_below_the_task(record: Record
 
 def test_a_subflow_in_a_worker_can_be_cancelled_by_its_own_id(ledger: Ledger, record: Record) -> None:
     def act() -> str:
-        future = bodies.call_slow_flow.submit(str(ledger))
+        future = speaking_bodies.call_slow_flow.submit(str(ledger))
         ledger.wait_for("began")
         until(lambda: len(current().journal.live) == 2)
         list(current().journal.live.values())[-1].stop("only this one")
@@ -250,7 +250,7 @@ def test_a_subflow_in_a_worker_can_be_cancelled_by_its_own_id(ledger: Ledger, re
 
 def test_what_a_dead_worker_left_unfinished_is_recorded_as_crashed(record: Record) -> None:
     with pytest.raises(WorkerDied):
-        in_processes(lambda: bodies.call_and_die.submit().result())
+        in_processes(lambda: speaking_bodies.call_and_die.submit().result())
 
     assert sorted((run.task_name, run.state.name) for run in record.task_runs()) == [
         ("call_and_die", "Crashed"),
@@ -260,7 +260,7 @@ def test_what_a_dead_worker_left_unfinished_is_recorded_as_crashed(record: Recor
 
 
 def test_a_task_called_in_a_bodys_own_thread_is_recorded_by_itself(record: Record) -> None:
-    assert in_processes(lambda: bodies.in_a_thread_of_its_own.submit().result()) == 25
+    assert in_processes(lambda: speaking_bodies.in_a_thread_of_its_own.submit().result()) == 25
 
     assert sorted((run.task_name, run.flow_run_id is None) for run in record.task_runs()) == [
         ("in_a_thread_of_its_own", False),
@@ -271,7 +271,7 @@ def test_a_task_called_in_a_bodys_own_thread_is_recorded_by_itself(record: Recor
 def test_nothing_is_recorded_of_what_bodies_call_where_the_flow_is_not(record: Record) -> None:
     @flow(durability="off", task_runner=ProcessPoolTaskRunner(max_workers=2))
     def pipeline() -> int:
-        return bodies.call_others_later.submit().result()
+        return speaking_bodies.call_others_later.submit().result()
 
     assert pipeline() == 8
     assert (record.task_runs(), record.flow_runs()) == ([], [])
@@ -280,7 +280,7 @@ def test_nothing_is_recorded_of_what_bodies_call_where_the_flow_is_not(record: R
 def test_a_durable_flows_body_goes_on_once_what_it_called_is_committed(record: Record) -> None:
     @flow(durable=True, task_runner=ProcessPoolTaskRunner(max_workers=2))
     def pipeline() -> int:
-        return bodies.call_others_later.submit().result()
+        return speaking_bodies.call_others_later.submit().result()
 
     assert pipeline() == 8
     assert [run.state.name for run in record.task_runs()] == ["Completed"] * 3
@@ -290,7 +290,7 @@ def test_a_durable_flows_body_goes_on_once_what_it_called_is_committed(record: R
 
 
 def test_what_a_body_sets_on_its_span_is_on_the_runs_span(app: Tracing) -> None:
-    in_processes(lambda: bodies.mark_span.submit(3).result())
+    in_processes(lambda: speaking_bodies.mark_span.submit(3).result())
 
     span = app.spans().one("mark_span")
     assert span.attributes["rows"] == 3
@@ -299,7 +299,7 @@ def test_what_a_body_sets_on_its_span_is_on_the_runs_span(app: Tracing) -> None:
 
 
 def test_runs_in_workers_stand_in_the_trace_as_in_threads(app: Tracing, ledger: Ledger) -> None:
-    in_processes(lambda: bodies.call_others.submit(str(ledger)).result())
+    in_processes(lambda: speaking_bodies.call_others.submit(str(ledger)).result())
 
     spans = app.spans().whole()
     caller = spans.one("call_others")
@@ -309,7 +309,7 @@ def test_runs_in_workers_stand_in_the_trace_as_in_threads(app: Tracing, ledger: 
 
 
 def test_the_current_span_in_a_worker_is_that_of_the_run(app: Tracing) -> None:
-    trace_id, span_id, remote, sampled, line = in_processes(lambda: bodies.tell_span.submit().result())
+    trace_id, span_id, remote, sampled, line = in_processes(lambda: speaking_bodies.tell_span.submit().result())
 
     span = app.spans().one("tell_span")
     assert (trace_id, span_id) == (span.trace, span.id)
@@ -318,6 +318,6 @@ def test_the_current_span_in_a_worker_is_that_of_the_run(app: Tracing) -> None:
 
 
 def test_nothing_is_traced_in_a_worker_where_the_flow_is_not() -> None:
-    trace_id, *_ = in_processes(lambda: bodies.tell_span.submit().result())
+    trace_id, *_ = in_processes(lambda: speaking_bodies.tell_span.submit().result())
 
     assert trace_id == f"{api.INVALID_TRACE_ID:032x}"

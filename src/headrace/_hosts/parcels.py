@@ -102,6 +102,8 @@ def pack(value: Any) -> bytes:
     Raises:
         Exception: It cannot be pickled, for whatever reason.
     """
+    if value.__class__ in FLAT:
+        return pickle.dumps(value, PROTOCOL)
     file = io.BytesIO()
     Packer(file, None).dump(value)
     return file.getvalue()

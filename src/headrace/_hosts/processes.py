@@ -99,6 +99,7 @@ class ProcessHost(ThreadHost):
             runs=tuple(facts(one) for one in (run, *run.ancestors())),
             awaited=run.spec.is_async,
             bound=run.spec.bound,
+            timed=run.spec.timeout is not None,
             prints=logs_prints(run),
             tags=current_tags.get(),
             levels=(top, logging.getLogger().level),

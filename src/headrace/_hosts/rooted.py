@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, cast
 
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
@@ -75,5 +75,6 @@ class Rooted:
 def follows(error: BaseException) -> bool:
     """Tell whether *error* is what a body may get in place of being told: all that it had submitted was cancelled."""
     if isinstance(error, BaseExceptionGroup):
-        return all(follows(one) for one in error.exceptions)
+        inner = cast("Sequence[BaseException]", error.exceptions)  # pyright: ignore[reportUnknownMemberType]
+        return all(follows(one) for one in inner)
     return isinstance(error, CancelledRun)

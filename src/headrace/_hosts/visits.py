@@ -47,7 +47,7 @@ class Visit:
 
     def outcome(self, seconds: float) -> Any:
         """
-        Give what the body returned; it has *seconds* for that, from when a worker has it.
+        Give what the body returned; it has *seconds* for that, from when its worker has imported what it needs.
 
         Raises:
             BaseException: Whatever the body raised.
@@ -135,7 +135,7 @@ class Visit:
         except OSError:
             raise Gone from None
         now = time.monotonic()
-        deadline, end = now + seconds, math.inf
+        deadline = end = math.inf
         while True:
             if end == math.inf and run.stopping is not None:
                 end = now + GRACE
@@ -155,7 +155,10 @@ class Visit:
             if message is not None:
                 if message[0] == "done":
                     return message[1:]
-                self.letters.heard(child, message)
+                if message[0] == "begun":
+                    deadline = time.monotonic() + seconds
+                else:
+                    self.letters.heard(child, message)
             now = time.monotonic()
 
     def cancelled(self) -> RunCancelled:

@@ -3,8 +3,8 @@ The wire: what a process and its workers tell each other, message by message, ov
 
 To a worker: `work` (an Errand, the function, what goes into blanks, the arguments), `stop` (a run's id, why),
 `committed` (the number of a question, what went wrong), `numbers` (for task runs), `leave`. From a worker: `ready`,
-`line` (a run's id, a log record), `output` (which stream, bytes), `told` (a run's facts, what was set on its span,
-stamp, moment, message), `ask` (the number of a question), `count` (for more numbers), `done` (a Done, the value).
+`begun`, `line` (a run's id, a log record), `output` (which stream, bytes), `told` (a run's facts, what was set on its
+span, stamp, moment, message), `ask` (the number of a question), `count` (for more numbers), `done` (a Done, the value).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Errand:
         runs: The run of the call, the one that called it, and so on up.
         awaited: Whether the function is to be awaited.
         bound: How many first arguments are the instance or class of a method.
+        timed: Whether to say when the body begins, which is when its time begins to count.
         prints: Whether prints are log lines.
         tags: Those in force for what the body calls.
         levels: Of the logger "headrace" and of the root logger.
@@ -43,6 +44,7 @@ class Errand:
     runs: tuple[Facts, ...]
     awaited: bool
     bound: int
+    timed: bool
     prints: bool
     tags: frozenset[str]
     levels: tuple[int, int]

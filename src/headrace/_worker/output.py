@@ -30,13 +30,18 @@ class Forwarder(logs.ConsoleHandler):
         top.propagate = False
         logs.set_up("INFO")
 
-    def at_root(self, level: int) -> None:
-        """Be the root logger's handler as well, with this *level*, unless the program has given it one of its own."""
-        root = logging.getLogger()
-        if not root.handlers:
-            root.addHandler(self)
-        if self in root.handlers:
-            root.setLevel(level)
+    def listen(self, top: int, root: int) -> None:
+        """
+        Have our loggers the level *top*, and the root logger the level *root*.
+
+        Be its handler as well, unless the program has given it one of its own.
+        """
+        logging.getLogger("headrace").setLevel(top)
+        logger = logging.getLogger()
+        if not logger.handlers:
+            logger.addHandler(self)
+        if self in logger.handlers:
+            logger.setLevel(root)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand *record* on."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import fcntl
-import logging
 import os
 import signal
 import sys
@@ -106,6 +105,7 @@ class Worker:
         self.journal = RemoteJournal(self.tell)
         self.numbers = Numbers(self.tell)
         self.forwarder = Forwarder(self.tell)
+        self.levels: tuple[int, int] | None = None
 
     def tell(self, *message: Any) -> bool:
         """Tell the other process something while a body is at work; tell whether somebody heard it."""
@@ -192,8 +192,9 @@ class Worker:
         self.called = False
         run.scope.counter = self.numbers
         run.home = Place()
-        logging.getLogger("headrace").setLevel(errand.levels[0])
-        self.forwarder.at_root(errand.levels[1])
+        if errand.levels != self.levels:
+            self.levels = errand.levels
+            self.forwarder.listen(*errand.levels)
         try:
             os.write(self.taking.fileno(), b"!")
             try:
@@ -232,6 +233,8 @@ class Worker:
         except Exception as error:
             return False, unpackable(run, error)
         settle_in(run, errand, fn, args, kwargs)
+        if errand.timed:
+            self.tell("begun")
         with captured() if errand.prints else nullcontext():
             if errand.awaited:
                 return asyncio.run(awaited(run, fn, args, kwargs))

@@ -15,6 +15,7 @@ from headrace._engine.begin import forget
 from headrace._engine.journal import Journal
 from headrace._engine.mirrors import mirrored
 from headrace._engine.runs import Run
+from headrace._engine.spec import Spec
 from headrace._hosts.parcels import by_path
 from headrace._hosts.wire import Errand
 from headrace._ports import Observer
@@ -68,29 +69,27 @@ class Silent:
 
 def settle_in(run: Run, errand: Errand, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Give *run* its task and its arguments, which are known once the call is unpacked."""
-    public = task_of(fn, errand.runs[0].name)
-    options = {**public.spec.options, "log_prints": errand.prints}
-    run.spec = attrs.evolve(public.spec, options=options, version=errand.runs[0].version, bound=errand.bound)
+    task = errand.runs[0]
+    make = spec_of if isinstance(fn, FunctionType) else made_spec
+    run.spec = make(fn, task.name, task.version, errand.bound, errand.prints)
     run.args, run.kwargs = args, kwargs
 
 
+def made_spec(fn: Any, name: str, version: str | None, bound: int, prints: bool) -> Spec:
+    """Give the spec of the task *name* of *fn*, as far as its body can see it."""
+    spec = task_of(fn, name).spec
+    return attrs.evolve(spec, options={**spec.options, "log_prints": prints}, version=version, bound=bound)
+
+
+spec_of = functools.lru_cache(maxsize=1_000)(made_spec)
+
+
 def task_of(fn: Any, name: str) -> Decorated:
-    """Give the task *name* of *fn*: the one that stands in its module, or one made here."""
-    return known_task(fn, name) if isinstance(fn, FunctionType) else made_task(fn, name)
-
-
-def made_task(fn: Any, name: str) -> Decorated:
-    """Make the task *name* of *fn*."""
-    made: Task[..., Any] = Task(fn, {"name": name})
-    return made
-
-
-@functools.lru_cache(maxsize=1_000)
-def known_task(fn: FunctionType, name: str) -> Decorated:
-    """Give the task *name* of the function *fn*."""
-    found = by_path(fn.__module__, fn.__qualname__)
+    """Give the task *name* of *fn*: the one that stands in its module, under this name, or one made here."""
+    found = by_path(fn.__module__, fn.__qualname__) if isinstance(fn, FunctionType) else None
     if not isinstance(found, Decorated) or found.fn is not fn:
-        return made_task(fn, name)
+        made: Task[..., Any] = Task(fn, {"name": name})
+        return made
     if found.name != name:
         renamed: Decorated = found.with_given({"name": name})
         return renamed
