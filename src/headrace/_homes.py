@@ -80,11 +80,11 @@ class LoopHome(Home):
     def calm(self) -> bool:
         """Be over. Take our cancellation back; tell whether the body has heard from us, and from nobody else."""
         self.over = True
-        if self.alone is None:
-            self.alone = self.told
-            if self.cancelled and self.task is not None:
-                self.alone = self.task.uncancel() <= self.before
-        return self.alone
+        alone = self.alone
+        if alone is None:
+            taken_back = not self.cancelled or self.task is None or self.task.uncancel() <= self.before
+            self.alone = alone = self.told and taken_back
+        return alone
 
 
 def quietly(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
