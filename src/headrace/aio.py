@@ -18,6 +18,7 @@ async def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> 
 
     Raises:
         OptionTypeError: *futures* holds something else.
+        OptionError: *timeout* is negative or no number.
     """
     awaited = gathered(futures)
     await _runtime.host_for(True).until(awaited, seconds(timeout))

@@ -335,8 +335,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         durable: True is another word for durability="strict".
         task_runner: Where what the flow submits runs, and how much of it at once; see `headrace.task_runners`.
         on_child_failure: When a submitted run fails, "wait": the others go on, and the flow fails only if it asks for
-            that result; "cancel": the others and the flow's body are cancelled, and the flow fails with that exception.
-            "wait".
+            that result; "cancel": the others and the flow's body are cancelled, and the flow fails with that exception,
+            or with an ExceptionGroup where several failed. "wait".
         on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run,
             state)`; one that raises is logged.
 
