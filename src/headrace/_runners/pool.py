@@ -23,8 +23,9 @@ class Worker:
 
     def work(self) -> None:
         """Do what comes, until the pool has idle threads enough."""
+        inbox = self.inbox
         while True:
-            self.inbox.get()()
+            inbox.get()()
             if not self.pool.rests(self):
                 return
 
