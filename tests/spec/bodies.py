@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from headrace import get_run_logger, runtime, task
+from headrace import flow, get_run_logger, runtime, task
+from headrace.errors import WorkerStartError
 from headrace.states import Failed, State
+from headrace.task_runners import ProcessPoolTaskRunner
 
 
 @task
@@ -376,5 +378,53 @@ def start_processes(seconds: float) -> float:
 
 
 @task
+def leave_a_thread(ledger: str) -> int:
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    note(ledger, f"began {os.getpid()}")
+    return 1
+
+
+@task
+def fork(number: int) -> int:
+    """Have a fork print, log and call a task, none of which may come between this process and its parent."""
+    pid = os.fork()
+    if not pid:
+        print("from a fork")
+        get_run_logger().warning("from a fork")
+        os._exit(square(number))
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@task
+def close_stdout() -> None:
+    sys.stdout.close()
+
+
+@task
+def one_or_wait(ledger: str, number: int) -> int:
+    if not number:
+        return 1
+    note(ledger, f"began {os.getpid()}")
+    try:
+        time.sleep(600)
+    finally:
+        note(ledger, "cleaned")
+    return 2
+
+
+@task
 def submit_another() -> Any:
     return square.submit(2)
+
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+def squares(number: int) -> int:
+    found: int = square.submit(number).result()
+    return found
+
+
+def square_in_process(number: int) -> str:
+    try:
+        return str(squares(number))
+    except WorkerStartError as error:
+        return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from headrace import _runtime, allow_failure, flow, quote, task, unmapped
+from headrace._hosts import children
 from headrace.errors import (
     NotPicklable,
     OptionError,
@@ -26,7 +28,7 @@ from headrace.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner
 from headrace.testing import virtual_time
 from tests.spec import bodies
 from tests.spec.forms import Record
-from tests.spec.processing import in_processes, in_processes_together, kept, until, workers
+from tests.spec.processing import Ledger, alive, in_processes, in_processes_together, kept, until, workers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -476,6 +478,43 @@ def test_a_forked_process_leaves_its_parents_workers_alone() -> None:
 
 def test_bodies_may_start_processes_of_their_own() -> None:
     assert in_processes(lambda: bodies.start_processes.submit(1.5).result()) == 1.5
+
+
+def test_bodies_may_fork() -> None:
+    assert in_processes(lambda: [bodies.fork.submit(number).result() for number in range(4)]) == [0, 1, 4, 9]
+
+
+def test_a_body_that_closes_its_output_harms_nobody() -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def pipeline() -> int:
+        bodies.close_stdout.submit().result()
+        worker = bodies.where.submit().result()[0]
+        next(one for one in workers() if one.pid == worker).kill()  # its stdout stays closed
+        return bodies.square.submit(2).result()
+
+    assert pipeline() == 4
+
+
+def test_a_worker_that_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(children, "ENDING", 0.1)
+    ledger = Ledger(tmp_path / "ledger")
+    host = _runtime.process_host()
+    host.leave(2)
+    try:
+        assert in_processes(lambda: bodies.leave_a_thread.submit(str(ledger)).result()) == 1
+        assert not alive(ledger.pid())
+        assert "did not end within 0.1 s and was killed" in caplog.text
+    finally:
+        host.enter(2)
+
+
+def test_a_daemon_of_multiprocessing_is_told_that_it_may_start_no_process() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        sentence = pool.apply(bodies.square_in_process, (3,))
+
+    assert sentence.startswith("A worker process did not start: AssertionError: daemonic processes are not allowed")
 
 
 def test_submission_by_a_body_in_a_worker_is_refused() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headrace import flow
+from headrace import flow, unmapped
 from headrace._hosts import visits
 from headrace._hosts.children import Children
 from headrace._runtime import current
@@ -196,6 +196,17 @@ def test_what_waits_for_a_worker_is_cancelled_as_well(ledger: Ledger, record: Re
 
     assert len(ledger.lines) == 2
     assert [run.state.name for run in record.task_runs()] == ["Cancelled"] * 3
+
+
+def test_leaving_a_stream_early_ends_the_bodies_in_flight(ledger: Ledger) -> None:
+    def act() -> int:
+        for found in bodies.one_or_wait.stream(unmapped(str(ledger)), [0, 1], limit=2, ordered=False):
+            ledger.wait_for("began")
+            return found
+        return 0
+
+    assert in_processes(act) == 1
+    assert ledger.lines[1:] == ["cleaned"]
 
 
 def test_a_run_that_is_to_stop_before_its_worker_is_ready_never_begins(ledger: Ledger) -> None:

@@ -246,7 +246,8 @@ class Children:
                 atexit.register(self.close)
             try:
                 child = Child(self.program, next(self.numbers))
-            except (OSError, RuntimeError) as error:
+            except (AssertionError, OSError, RuntimeError) as error:
+                # An assertion is how multiprocessing tells its own daemons that they may start no process.
                 raise WorkerStartError(f"{type(error).__name__}: {error}") from error
             with self.guard:
                 self.all.add(child)

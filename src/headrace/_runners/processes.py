@@ -87,5 +87,8 @@ class ProcessLanes:
             self.process_host().leave(self.workers)
             tasks.open()
 
-        # In a thread, since it may take a moment, and who closes may be a loop's.
-        self.pool.run(leave)
+        try:
+            # In a thread, since it may take a moment, and who closes may be a loop's.
+            self.pool.run(leave)
+        except RuntimeError:  # the interpreter is going down, and starts none
+            leave()

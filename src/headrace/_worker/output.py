@@ -100,10 +100,13 @@ class Output(io.RawIOBase):
         return len(given)
 
 
-def capture(tell: Tell) -> None:
-    """Have what is written to stdout and stderr handed on."""
+def capture(tell: Tell) -> list[TextIO]:
+    """Have what is written to stdout and stderr handed on; give what now stands in their place."""
+    made: list[TextIO] = []
     for name in ("stdout", "stderr"):
         behind = getattr(sys, name)
         if behind is not None:
             raw: Any = Output(tell, name, behind)
-            setattr(sys, name, io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True))
+            made.append(io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True))
+            setattr(sys, name, made[-1])
+    return made

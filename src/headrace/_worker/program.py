@@ -20,7 +20,7 @@ from contextvars import copy_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from headrace import _runtime
 from headrace._engine.begin import hear
@@ -33,7 +33,7 @@ from headrace._hosts.parcels import THREADS, Reference, pack, packed_error, reas
 from headrace._hosts.wire import Done, Errand, Line
 from headrace._worker.journal import Numbers, RemoteJournal, WorkerRuntime
 from headrace._worker.output import Forwarder, capture
-from headrace._worker.runs import mirror, settle_in
+from headrace._worker.runs import export_spans, mirror, settle_in
 from headrace.errors import NotPicklable, short
 from headrace.settings import Settings
 
@@ -106,6 +106,7 @@ class Worker:
         self.numbers = Numbers(self.tell)
         self.forwarder = Forwarder(self.tell)
         self.levels: tuple[int, int] | None = None
+        self.streams: list[TextIO] = []
 
     def tell(self, *message: Any) -> bool:
         """Tell the other process something while a body is at work; tell whether somebody heard it."""
@@ -133,7 +134,7 @@ class Worker:
         settings = Settings.read()
         _runtime.replace(WorkerRuntime(settings, self.journal))
         self.forwarder.install()
-        capture(self.tell)
+        self.streams = capture(self.tell)
         threading.Thread(target=self.listen, name="headrace listener", daemon=True).start()
         self.line.send("ready")
         while (task := self.inbox.get()) is not None:
@@ -210,8 +211,9 @@ class Worker:
         except BaseException as error:  # a stop that came between the body and here
             returned, value = False, error
         returned, load = packed(run, returned, value)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        for stream in self.streams:
+            if not stream.closed:
+                stream.flush()
         marks, shown = ((), False) if run.span is None else (run.span.taken(), run.span.used)
         self.run = None
         run.ended = True
@@ -233,6 +235,8 @@ class Worker:
         except Exception as error:
             return False, unpackable(run, error)
         settle_in(run, errand, fn, args, kwargs)
+        if errand.trace is not None:
+            export_spans()
         if errand.timed:
             self.tell("begun")
         with captured() if errand.prints else nullcontext():

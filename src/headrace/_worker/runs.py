@@ -45,10 +45,19 @@ def mirror(errand: Errand, journal: Journal) -> Run:
 
 @functools.cache
 def carrier() -> Observer:
-    """Give the observer that goes on in traces; what bodies open is sent from here where the environment says so."""
-    _runtime.open_observer(_runtime.current().settings)
+    """Give the observer that goes on in traces."""
     made: Observer = _runtime.carried().Carrier()
     return made
+
+
+@functools.cache
+def export_spans() -> None:
+    """
+    Have what bodies open sent from here, where the environment says so and the program has not seen to it itself.
+
+    After the import of a task's module, which may do so.
+    """
+    _runtime.open_observer(_runtime.current().settings)
 
 
 class Silent:
