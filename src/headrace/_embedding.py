@@ -16,6 +16,7 @@ from headrace._decorated import Decorated
 from headrace._engine.journal import Leveled
 from headrace._engine.life import drive
 from headrace._engine.scopes import names
+from headrace._hosts.signals import terminations
 from headrace._model.options import Durability, level, runner, seconds, text
 from headrace._model.states import State
 from headrace._runtime import Opening
@@ -194,12 +195,15 @@ class Runtime:
         self._opening = Opening(runtime, journal, self._runner, home)
         self._token = _runtime.inside.set(self._opening)
         _runtime.enter(self._opening)
+        # What it holds may run in other threads, where SIGTERM reaches nobody: then this code is who hears it.
+        terminations.hold(home is not None)
 
     def _leave(self) -> None:
         """Be used no more."""
         opening, self._opening = self._opening, None
         if opening is not None:
             _runtime.leave(opening)
+            terminations.let_go(opening.home is not None)
         token, self._token = self._token, None
         if token is not None:
             try:

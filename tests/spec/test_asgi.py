@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import fastapi
-import httpx2
 import pytest
-from opentelemetry import propagate
 from opentelemetry import trace as api
-from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace import flow, tags, task
 from headrace.asgi import CancelOnDisconnect
@@ -27,22 +22,7 @@ from headrace.context import get_flow_run
 from tests.chaos.processes import until
 from tests.spec.forms import Record
 from tests.spec.seen import Tracing
-from tests.spec.served import WITHIN, client, served
-
-Handler = Callable[[Request], Awaitable[Response]]
-Application = Starlette | fastapi.FastAPI
-
-
-def with_starlette(handler: Callable[[Request], Any]) -> Starlette:
-    """Give a Starlette application with one route, /{name}."""
-    return Starlette(routes=[Route("/{name}", handler, methods=["GET", "POST"])])
-
-
-def with_fastapi(handler: Callable[[Request], Any]) -> fastapi.FastAPI:
-    """Give a FastAPI application with one route, /{name}."""
-    app = fastapi.FastAPI()
-    app.add_api_route("/{name}", handler, methods=["GET", "POST"], response_model=None)
-    return app
+from tests.spec.served import WITHIN, Application, Traced, ask, client, leave, served, with_fastapi, with_starlette
 
 
 @pytest.fixture(params=[with_starlette, with_fastapi], ids=["starlette", "fastapi"])
@@ -59,11 +39,6 @@ Framework = Callable[[Callable[[Request], Any]], Application]
 def loop(request: pytest.FixtureRequest) -> str:
     """Run the test once with each kind of loop."""
     return str(request.param)
-
-
-def ask(url: str, **options: Any) -> httpx2.Response:
-    """Ask as any client would, and see that the answer is a good one."""
-    return httpx2.get(url, timeout=WITHIN, verify=False, trust_env=False, **options).raise_for_status()
 
 
 def states(record: Record) -> list[str]:
@@ -164,29 +139,6 @@ def test_a_flow_may_stand_for_a_handler_and_for_a_dependency_of_fastapi(
 
 
 # -- traces and contexts ----------------------------------------------------------------------------------------
-
-
-class Traced:
-    """A middleware that opens the request's span, as instrumentation of a server does. FastAPI does so itself."""
-
-    def __init__(self, app: ASGIApp, tracer: api.Tracer) -> None:
-        self.app, self.tracer = app, tracer
-
-    @classmethod
-    def around(cls, app: Application, tracer: api.Tracer) -> Application:
-        """Have the requests of *app* traced, and cancelled, too: that must not part a flow from its request."""
-        app.add_middleware(CancelOnDisconnect)
-        if not isinstance(app, fastapi.FastAPI):
-            app.add_middleware(cls, tracer=tracer)
-        return app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        with self.tracer.start_as_current_span(f"GET {scope['path']}", context=propagate.extract(headers)):
-            await self.app(scope, receive, send)
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
@@ -310,20 +262,6 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
         for entry in caplog.records
         if entry.levelno >= logging.WARNING and entry.name.startswith(("uvicorn", "asyncio"))
     ]
-
-
-async def leave(url: str, begun: threading.Event, method: str = "GET", **options: Any) -> None:
-    """Ask for *url*, and hang up once *begun* is set."""
-    async with client() as leaving:
-        asking = asyncio.create_task(leaving.request(method, url, **options))
-        await asyncio.wait(
-            [asking, asyncio.create_task(asyncio.to_thread(begun.wait, WITHIN))],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        assert not asking.done(), asking.result().text
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
 
 
 async def recorded(record: Record, expected: list[str]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
@@ -331,6 +334,59 @@ async def test_after_it_was_told_to_stop_it_takes_nothing_more(record: Record) -
     assert sentence.startswith(
         "The runtime is to stop (its runtime was left 1 s before), so nothing can be submitted in"
     )
+
+
+PROGRAM = """
+import asyncio, os, signal, threading
+from headrace import Runtime, flow, runtime, task
+
+@task
+async def wait():
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        print("cleaned up", flush=True)
+
+@flow
+async def work():
+    await wait()
+
+@flow
+def spin():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not runtime.cancelled():
+        threading.Event().wait(0.01)
+    print("cleaned up", flush=True)
+
+async def looping(what):
+    async with Runtime():
+        await what.submit()
+
+def blocking(what):
+    with Runtime():
+        what.submit().result()
+"""
+
+
+@pytest.mark.parametrize("what", ["work", "spin"])
+@pytest.mark.parametrize("program", ["asyncio.run(looping({}))", "blocking({})"])
+def test_sigterm_ends_a_program_in_order_that_has_one_open(tmp_path: Path, program: str, what: str) -> None:
+    script, home = tmp_path / "program.py", tmp_path / "home"
+    script.write_text(f"{PROGRAM}\n{program.format(what)}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"HEADRACE_HOME": str(home), "HEADRACE_LOG_LEVEL": "OFF"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (143, "cleaned up\n"), done.stderr
+    with database(home / "headrace.db") as connection:
+        assert connection.execute("SELECT state_type FROM flow_run").fetchall() == [("CANCELLED",)]
 
 
 # -- beside others ------------------------------------------------------------------------------------------

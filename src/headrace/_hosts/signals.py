@@ -12,7 +12,7 @@ import sys
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from headrace.errors import TerminationSignal
 
@@ -27,22 +27,21 @@ class Terminations:
     Attributes:
         blocking: Root runs of sync flows and tasks that live on the main thread.
         tasks: How many root runs live in each asyncio task; weak, because loops are abandoned with tasks on them.
+        holders: Tasks in blocks that hold runs wherever these live; heard only where no task lives that a run is in.
         came: Whether the signal came while they lived.
     """
 
     def __init__(self) -> None:
         self.blocking = 0
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self.holders: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.came = False
 
     def enter(self, on_loop: bool) -> None:
         """Hear that a root run begins on this thread."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if not self.blocking and not self.within_reach():
-            self.came = False
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self.arrived)
+        self.watch()
         task = current_task() if on_loop else None
         if task is None:
             self.blocking += 1
@@ -60,20 +59,59 @@ class Terminations:
                 del self.tasks[task]
         elif not on_loop:
             self.blocking -= 1
+        self.end(task)
+
+    def hold(self, on_loop: bool) -> None:
+        """Hear that a block begins on this thread whose runs may live in others, which no signal reaches."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.watch()
+        task = current_task() if on_loop else None
+        if task is None:
+            self.blocking += 1
+        else:
+            self.holders.add(task)
+
+    def let_go(self, on_loop: bool) -> None:
+        """Hear that such a block on this thread has ended."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        task = current_task() if on_loop else None
+        if task is None:
+            self.blocking -= 1
+        else:
+            self.holders.discard(task)
+        self.end(task)
+
+    def watch(self) -> None:
+        """Take SIGTERM, if nobody has it and this is the first to live."""
+        if self.blocking or self.within_reach() or self.holding():
+            return
+        self.came = False
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self.arrived)
+
+    def end(self, task: asyncio.Task[Any] | None) -> None:
+        """Give SIGTERM back, or throw it where it came, if what has just ended in *task* was the last."""
         if self.blocking or self.within_reach():
             return
-        self.release()
+        if not self.holding():
+            self.release()
         if self.came and task is not None:
             self.came = False
             task.get_loop().call_soon(throw)
 
     def within_reach(self) -> list[asyncio.Task[Any]]:
         """Give the tasks with root runs whose loop runs, so that cancelling them has an effect."""
-        return [task for task in list(self.tasks) if not task.done() and task.get_loop().is_running()]
+        return [task for task in list(self.tasks) if alive(task)]
+
+    def holding(self) -> list[asyncio.Task[Any]]:
+        """Give the tasks in blocks that hold runs."""
+        return [task for task in list(self.holders) if alive(task)]
 
     def arrived(self, _number: int, _frame: FrameType | None) -> None:
         """End the runs: by cancelling the tasks they are in, or by an exception in this thread's own code."""
-        tasks = self.within_reach()
+        tasks = self.within_reach() or self.holding()
         if not tasks:
             raise TerminationSignal
         self.came = True
@@ -93,9 +131,15 @@ class Terminations:
         """Forget the runs of the parent: a forked child lives and dies by its own signals."""
         self.blocking = 0
         self.tasks.clear()
+        self.holders.clear()
         self.came = False
         if threading.current_thread() is threading.main_thread():
             self.release()
+
+
+def alive(task: asyncio.Task[Any]) -> bool:
+    """Tell whether cancelling *task* has an effect."""
+    return not task.done() and task.get_loop().is_running()
 
 
 def throw() -> NoReturn:
