@@ -26,7 +26,7 @@ async def call(callee: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 class Latch:
-    """Something that comes true once; bodies of both forms can wait for it, by suspending on a loop and else by blocking."""
+    """Something that comes true once; bodies of both forms can wait for it: they suspend on a loop, and else block."""
 
     def __init__(self) -> None:
         self.event = threading.Event()

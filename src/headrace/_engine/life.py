@@ -57,8 +57,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     begin: Begin = begin_task if spec.kind == "task" else begin_flow
     body = compose(spec, host, calling(spec, host) if spec.kind == "task" else flow_calling(spec, host))
     prepare: Prepare | None = preparation(spec)
-    clock = host.clock
-    may_strain = spec.kind == "task"
+    clock, may_strain = host.clock, spec.kind == "task"
     on_completion = spec.hooks["on_completion"]
 
     async def live(
@@ -70,7 +69,6 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             bare(refused)  # a setting that cannot be: the sentence says all, our frames nothing
             raise
         scope = run.scope
-        tell = scope.tell
         before = current_run.set(run)
         around = None if scope.trace is None else scope.trace.attach(run)
         try:
@@ -78,9 +76,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
                 if watch.promises:
                     await admit(run, host, call, args, kwargs, wait_for)
                 args, kwargs = (prepare or plain_arguments)(run, args, kwargs, wait_for)
-            run.args, run.kwargs = args, kwargs
-            run.started = clock.now()
-            tell((run, RUNNING, run.started, None))
+            run.args, run.kwargs, run.started = args, kwargs, clock.now()
+            scope.tell((run, RUNNING, run.started, None))
             if run.settles:
                 await ready(run, host)
             value = await body(run, args, kwargs)
@@ -91,7 +88,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
             if state is not None or return_state or run.settles or on_completion:
                 return await finish(run, host, state or usual(run, value), return_state)
-            tell((run, COMPLETED, clock.now(), None))
+            scope.tell((run, COMPLETED, clock.now(), None))
             if lines.ENGINE.isEnabledFor(logging.INFO):
                 lines.completed(run)
             if may_strain and call is None and scope.journal.crowded:
