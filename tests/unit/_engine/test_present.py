@@ -83,12 +83,13 @@ def test_a_task_run_whose_body_was_told_so_is_noted_and_waits_for_its_record(fam
     assert family.leaf.settles
 
 
-def test_a_flow_run_whose_body_was_told_so_is_not_noted(family: Family) -> None:
+def test_a_flow_run_whose_body_was_told_so_is_noted_as_well(family: Family) -> None:
     family.top.stopping = "asked for"
 
-    assert asked_in(family.top)
     assert asked_in(family.below)
-    assert noted(family) == []
+    assert noted(family) == ["below"]
+    assert asked_in(family.top)
+    assert noted(family) == ["top", "below"]
 
 
 def test_a_body_that_was_told_to_go_on_is_not_noted(family: Family) -> None:
