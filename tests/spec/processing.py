@@ -36,7 +36,24 @@ def kept() -> Generator[None]:
     try:
         yield
     finally:
-        host.leave(2)
+        end(2)
+
+
+@contextmanager
+def none_kept() -> Generator[None]:
+    """End the two workers that are kept, for as long as the block takes."""
+    end(2)
+    try:
+        yield
+    finally:
+        _runtime.process_host().enter(2)
+
+
+def end(count: int) -> None:
+    """Keep fewer workers."""
+    wait = _runtime.process_host().leave(count)
+    if wait is not None:
+        wait()
 
 
 def workers() -> set[Child]:

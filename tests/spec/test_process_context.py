@@ -22,7 +22,7 @@ from headrace.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner
 from tests.spec import bodies, speaking_bodies
 from tests.spec.forms import Record
 from tests.spec.processing import Ledger, in_processes, kept, until
-from tests.spec.seen import Kept, Tracing
+from tests.spec.seen import Kept, Tracing, application
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -315,6 +315,18 @@ def test_the_current_span_in_a_worker_is_that_of_the_run(app: Tracing) -> None:
     assert (trace_id, span_id) == (span.trace, span.id)
     assert (remote, sampled) == (True, True)
     assert line == (span.trace, span.id)
+
+
+def test_a_large_map_in_workers_is_one_span_but_for_the_items_that_hold_others() -> None:
+    with application(map_limit=10) as app:
+        in_processes(lambda: speaking_bodies.square.map(range(30)).result())
+        in_processes(lambda: speaking_bodies.open_spans.map(range(30)).result())
+        spans = app.spans()
+
+    (plain,) = [span for span in spans.all if span.is_group and span.name.endswith("square")]
+    assert plain.attributes["headrace.items.count"] == 30
+    assert len(spans.named("square")) <= 10
+    assert len(spans.named("open_spans")) == 30
 
 
 def test_nothing_is_traced_in_a_worker_where_the_flow_is_not() -> None:

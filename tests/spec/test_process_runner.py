@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from headrace import _runtime, allow_failure, flow, quote, task, unmapped
+import headrace
+from headrace import allow_failure, flow, quote, task, unmapped
 from headrace._hosts import children
 from headrace.errors import (
     NotPicklable,
@@ -28,7 +29,7 @@ from headrace.task_runners import ConcurrentTaskRunner, ProcessPoolTaskRunner
 from headrace.testing import virtual_time
 from tests.spec import bodies
 from tests.spec.forms import Record
-from tests.spec.processing import Ledger, alive, in_processes, in_processes_together, kept, until, workers
+from tests.spec.processing import Ledger, alive, in_processes, in_processes_together, kept, none_kept, workers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -437,29 +438,28 @@ def test_virtual_time_waits_for_worker_processes() -> None:
 
 
 def test_workers_are_ended_with_the_last_flow_that_uses_them() -> None:
-    host = _runtime.process_host()
-    host.leave(2)  # those that this module keeps
-    try:
-        inner = [worker.pid for worker in in_processes(lambda: (bodies.where.submit().result(), workers())[1])]
-        assert inner
-        until(lambda: not workers())
-    finally:
-        host.enter(2)
+    with none_kept():
+        assert in_processes(lambda: (bodies.where.submit().result(), len(workers()))[1]) == 1
+        assert not workers()
 
 
 def test_workers_stay_while_another_flow_goes_on() -> None:
-    host = _runtime.process_host()
-    host.leave(2)
-    try:
+    def act() -> set[int]:
+        first = bodies.where.submit().result()[0]
+        return {first, in_processes(bodies.where.submit)[0], bodies.where.submit().result()[0]}
 
-        def act() -> set[int]:
-            first = bodies.where.submit().result()[0]
-            return {first, in_processes(bodies.where.submit)[0], bodies.where.submit().result()[0]}
-
+    with none_kept():
         assert len(in_processes(act)) == 1
         assert not workers()
-    finally:
-        host.enter(2)
+
+
+def test_workers_stay_while_a_runtime_that_uses_processes_is_open(record: Record) -> None:
+    with none_kept():
+        with headrace.Runtime(task_runner=ProcessPoolTaskRunner(max_workers=1)) as runtime:
+            found = {in_processes(bodies.where.submit)[0] for _ in range(2)}
+            found.add(runtime.submit(bodies.where).result()[0])
+            assert found == {worker.pid for worker in workers()}
+        assert not workers()
 
 
 def test_a_forked_process_leaves_its_parents_workers_alone() -> None:
@@ -500,14 +500,11 @@ def test_a_worker_that_does_not_end_is_killed(
 ) -> None:
     monkeypatch.setattr(children, "ENDING", 0.1)
     ledger = Ledger(tmp_path / "ledger")
-    host = _runtime.process_host()
-    host.leave(2)
-    try:
+    with none_kept():
         assert in_processes(lambda: bodies.leave_a_thread.submit(str(ledger)).result()) == 1
-        assert not alive(ledger.pid())
-        assert "did not end within 0.1 s and was killed" in caplog.text
-    finally:
-        host.enter(2)
+
+    assert not alive(ledger.pid())
+    assert "did not end within 0.1 s and was killed" in caplog.text
 
 
 def test_a_daemon_of_multiprocessing_is_told_that_it_may_start_no_process() -> None:

@@ -210,15 +210,15 @@ class Children:
         with self.guard:
             self.allowed += workers
 
-    def leave(self, workers: int) -> None:
-        """Hear that somebody is done with them; ends those that nobody needs any more, and waits for that."""
+    def leave(self, workers: int) -> list[Child]:
+        """Hear that somebody is done with them; give those that nobody needs any more, for `end`."""
         with self.guard:
             self.allowed -= workers
             if not self.allowed:
                 self.refused = None
             kept = len(self.idle) if self.allowed >= len(self.idle) else self.allowed
             surplus, self.idle = self.idle[kept:], self.idle[:kept]
-        self.end(surplus)
+        return surplus
 
     def lend(self) -> Child:
         """

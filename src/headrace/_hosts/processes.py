@@ -38,9 +38,10 @@ class ProcessHost(ThreadHost):
         """Hear that a flow run will use up to so many *workers* at once."""
         self.children.enter(workers)
 
-    def leave(self, workers: int) -> None:
-        """Hear that it is done with them; blocks until those that nobody needs have ended."""
-        self.children.leave(workers)
+    def leave(self, workers: int) -> Callable[[], None] | None:
+        """Hear that it is done with them; give what blocks until those that nobody needs have ended, if any."""
+        surplus = self.children.leave(workers)
+        return (lambda: self.children.end(surplus)) if surplus else None
 
     def parcel(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         """

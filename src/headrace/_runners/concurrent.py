@@ -56,7 +56,7 @@ class Shop:
 
     def process_lanes(self, crew: Crew, home: Any, workers: int) -> ProcessLanes:
         """Make the lanes of *crew* where at most so many *workers* are other processes, for tasks."""
-        return ProcessLanes(self.pool, self.process_host, crew, self.lanes(crew, home, None), workers)
+        return ProcessLanes(self.pool, self.process_host(), crew, self.lanes(crew, home, None), workers)
 
 
 class Lanes:

@@ -6,7 +6,6 @@ The life of a flow cannot leave the process that it began in, so submitted flows
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,8 +25,8 @@ class ProcessHost(Host, Protocol):
         """Hear that somebody will use up to so many *workers* at once."""
         ...
 
-    def leave(self, workers: int) -> None:
-        """Hear that they are not needed any more; blocks until they have ended."""
+    def leave(self, workers: int) -> Callable[[], None] | None:
+        """Hear that they are not needed any more; give what blocks until they have ended, if there are any to end."""
         ...
 
 
@@ -48,43 +47,36 @@ class Others(Protocol):
 
 
 class ProcessLanes:
-    """The lanes of one crew: one for tasks, made at the first, and those of *others* for flows."""
+    """The lanes of one crew: one for tasks, and those of *others* for flows. While it is open, workers are kept."""
 
-    def __init__(self, pool: Pool, process_host: Callable[[], ProcessHost], crew: Crew, others: Others, workers: int):
+    def __init__(self, pool: Pool, host: ProcessHost, crew: Crew, others: Others, workers: int) -> None:
         self.pool = pool
-        self.process_host = process_host
-        self.crew = crew
+        self.processes = host
         self.others = others
         self.workers = workers
-        self.guard = threading.Lock()
-        self.tasks: ThreadLane | None = None
+        self.tasks = ThreadLane(pool, host, crew, Places(workers))
+        host.enter(workers)
 
     def lane(self, spec: Spec) -> Lane:
         """Give the lane on which calls of *spec* run."""
-        if spec.kind == "flow":
-            return self.others.lane(spec)
-        with self.guard:
-            if self.tasks is None:
-                host = self.process_host()
-                host.enter(self.workers)
-                self.tasks = ThreadLane(self.pool, host, self.crew, Places(self.workers))
-            return self.tasks
+        return self.others.lane(spec) if spec.kind == "flow" else self.tasks
 
     def host(self, spec: Spec) -> Host:
         """Give the host for which the lives of calls of *spec* are compiled."""
-        return self.others.host(spec) if spec.kind == "flow" else self.process_host()
+        return self.others.host(spec) if spec.kind == "flow" else self.processes
 
     def close(self, closed: Callable[[], object]) -> None:
         """Close the lanes and let go of the workers, then call *closed*."""
         flows, tasks = Gate(), Gate()
         Countdown([flows, tasks], closed)
         self.others.close(flows.open)
-        if self.tasks is None:
+        end = self.processes.leave(self.workers)
+        if end is None:
             tasks.open()
             return
 
         def leave() -> None:
-            self.process_host().leave(self.workers)
+            end()
             tasks.open()
 
         try:
