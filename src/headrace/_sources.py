@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterable
 from typing import Any, Final, NamedTuple, cast
 
+from headrace import _runtime
 from headrace._decorated import Decorated
 from headrace._engine.promises import Promises
 from headrace._engine.upstream import FORGIVING, ITERABLES, ONE, QUOTED, fields
@@ -73,7 +74,9 @@ class Rows:
             value = upstream(value)
         if isinstance(value, Promises):
             return None, Column(name, iter(value.promises()), waits=False, forgiving=False)
-        waits = isinstance(value, ASYNC)
+        # What can be iterated both ways, a stream for one, is read as the code around is written.
+        both = isinstance(value, ASYNC) and isinstance(value, ITERABLES)
+        waits = isinstance(value, ASYNC) and not (both and _runtime.thread_host.may_block())
         if not waits and (
             isinstance(value, QUOTED + WHOLE)
             or not isinstance(value, ITERABLES)

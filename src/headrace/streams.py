@@ -182,8 +182,8 @@ class Stream(Generic[T_co]):
 
     @property
     def _patience(self) -> float:
-        parent = self._way.parent
-        return 10.0 if parent is None else parent.scope.journal.patience
+        patience: float = self._way.crew.journal.patience
+        return patience
 
     # -- in sync flows -------------------------------------------------------------------------------------------------
 

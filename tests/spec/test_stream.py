@@ -288,6 +288,34 @@ def test_allow_failure_maps_over_what_map_would(form: Form) -> None:
     assert in_flow(form, body) == [[(1, "ab"), (2, "ab")], [(1, [3]), (2, [3])], [(1, 3), (2, 3)]]
 
 
+def test_a_stream_can_be_the_source_of_another(form: Form) -> None:
+    async def body() -> Any:
+        if not form.is_async:
+            return list(triple.stream(double.stream(range(4), limit=2), limit=3))
+        async with double.stream(range(4), limit=2) as doubled:
+            return await read(form, triple.stream(doubled, limit=3))
+
+    assert in_flow(form, body) == [0, 6, 12, 18]
+
+
+def test_what_can_be_iterated_both_ways_is_read_as_the_code_is_written(form: Form) -> None:
+    class Both:
+        def __iter__(self) -> Iterator[str]:
+            return iter(["plain"])
+
+        def __aiter__(self) -> AsyncIterator[str]:
+            return asynchronous(["awaited"])
+
+    @task
+    def same(x: str) -> str:
+        return x
+
+    async def body() -> Any:
+        return await read(form, same.stream(Both()))
+
+    assert in_flow(form, body) == ["awaited" if form.is_async else "plain"]
+
+
 def test_runs_wait_for_what_wait_for_names(form: Form, inner: Form) -> None:
     story = list[str]()
 
