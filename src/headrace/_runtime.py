@@ -387,6 +387,7 @@ def make_crew(journal: Journal, run: FlowRunning | None, policy: str, runner: An
     from headrace._runners.crew import Crew  # noqa: PLC0415 - for those who submit
 
     crew = Crew(wall, journal, run, policy)
+    crew.loop = getattr(home, "loop", None)
     crew.lanes = shop().lanes(crew, home, None) if runner is None else runner.open(shop(), crew, home)
     return crew
 

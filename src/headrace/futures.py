@@ -121,7 +121,9 @@ class Future(Promise, Generic[T_co]):
         def guarded(_gate: Gate) -> None:
             try:
                 callback(self)
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # sys.exit() or a test's failure must not end the thread or loop where a run ended
                 log.exception("A done callback of %r failed", self)
 
         self.when_done(guarded)
@@ -213,12 +215,14 @@ class FutureList(Promises, Sequence[Future[T_co]]):
         Raises:
             RunningLoopError: An event loop runs on this thread, which this would block: `await` the list there.
         """
+        self._mapped.crew.forsake()
         return blocked([self._mapped.group.whole], timeout)
 
     def __await__(self) -> Generator[Any, Any, list[T_co]]:
         try:
             whole = self._mapped.group.whole
             if not whole.opened:
+                self._mapped.crew.forsake()
                 yield from _runtime.host_for(True).until([whole]).__await__()
             values: list[T_co] = self._joined()
         except BaseException as error:

@@ -27,6 +27,7 @@ class Call:
     Attributes:
         life: What runs it; compiled for *host*, which belongs to the lane it goes to.
         parent: The run in which it was submitted.
+        owner: The crew to which it was submitted.
         crew: The crew that has taken it.
         context: The submitter's, copied at the submission.
         submitted: Nanoseconds since 1970; 0 for one of a map, which is no run before its turn.
@@ -43,6 +44,7 @@ class Call:
 
     wait_for: Any = None
     crew: Any = None
+    owner: Any = None
     submitted = 0
     group: Group | None = None
     run: Run | None = None
@@ -97,6 +99,14 @@ def current_call() -> Call | None:
             return call
         run = run.parent
     return None
+
+
+def forsake(gates: Iterable[Any]) -> None:
+    """Have crews settle those of *gates* that nobody ever would: their event loop was closed."""
+    for gate in gates:
+        call = getattr(gate, "call", None)
+        if call is not None and call.owner is not None:
+            call.owner.forsake()
 
 
 def refuse_circle(call: Call | None, gates: Iterable[Any]) -> None:

@@ -53,8 +53,17 @@ class Gate:
         with guard:
             self.opened = True
             watchers, self.watchers = self.watchers, None
-        for callback in watchers or ():
-            callback(self)
+        if watchers:
+            self.tell(watchers)
+
+    def tell(self, watchers: list[Callable[[Any], object]]) -> None:
+        """Call *watchers*, every one of them, even if one raises."""
+        for place, callback in enumerate(watchers):
+            try:
+                callback(self)
+            except BaseException:
+                self.tell(watchers[place + 1 :])
+                raise
 
 
 class Promise(Gate):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 
 from headrace._engine import lines
-from headrace._engine.calls import Call, current_call, refuse_circle
+from headrace._engine.calls import Call, current_call, forsake, refuse_circle
 from headrace._engine.journal import Journal
 from headrace._engine.promises import Countdown, Gate
 from headrace._engine.runs import Run
@@ -124,6 +124,7 @@ class LoopHost(Rooted):
 
         call = current_call()
         refuse_circle(call, gates)
+        forsake(gates)
         countdown = Countdown(gates, opened)
         places = None if call is None else call.places
         if call is not None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.begin import heed
-from headrace._engine.calls import Call, current_call, refuse_circle
+from headrace._engine.calls import Call, current_call, forsake, refuse_circle
 from headrace._engine.context import Attempt, current_attempt, current_run
 from headrace._engine.homes import HERE
 from headrace._engine.journal import Journal
@@ -119,6 +119,7 @@ class ThreadHost(Rooted):
         refuse_on_loop(gates)
         call = current_call()
         refuse_circle(call, gates)
+        forsake(gates)
         arrived = locked()
         rouse = once(arrived)
         countdown = Countdown(gates, rouse)

@@ -76,6 +76,8 @@ class Crew:
     def __init__(self, clock: Clock, journal: Journal, run: Run | None, policy: str) -> None:
         self.clock = clock
         self.journal = journal
+        # That of the flow's body, where it has one: all that was submitted ends there.
+        self.loop: Any = None
         self.run = run
         self.policy = policy
         self.guard = threading.Lock()
@@ -114,6 +116,7 @@ class Crew:
         """
         if call.group is None:
             call.submitted = self.clock.now()
+        call.owner = self
         waits = unfinished(call.args, call.kwargs, call.wait_for)
         refuse_own_flow(call, self.run, waits)
         self.enter(1)
@@ -205,7 +208,13 @@ class Crew:
     def leave(self, call: Call, value: Any, final: State[Any] | None, at: int) -> None:
         """Settle what *call* came to, and count it out; the flow may end only after that."""
         promise = call.promise
-        promise.settle(value, final, at)
+        try:
+            promise.settle(value, final, at)
+        finally:
+            self.counted(call, promise, final)
+
+    def counted(self, call: Call, promise: Promise, final: State[Any] | None) -> None:
+        """Count out *call*, which ended in *final*, where that is not the usual state."""
         failed = final is not None and not final.is_completed()
         group = call.group
         whole = first = False
@@ -230,8 +239,13 @@ class Crew:
             self.lanes.close(self.rest.open)
 
     def missed(self, promise: Promise) -> bool:
-        """Count a failure that is no run's but a map's source's; tell whether it is the first, and ends the others."""
+        """
+        Count a failure that is no run's but a map's source's; tell whether it is the first, and ends the others.
+
+        Counted in as well, as something that goes on: to be counted out after `failing`, for the flow may end then.
+        """
         with self.guard:
+            self.left += 1
             return self.counts(promise)
 
     def counts(self, promise: Promise) -> bool:
@@ -333,6 +347,14 @@ class Crew:
             self.leave(call, None, final, at)
         self.rest.open()
         return [call.promise.name for call in late]
+
+    def forsake(self) -> None:
+        """Settle all, if the loop on which the flow ran was closed before its end: nobody else ever would."""
+        if self.loop is None or not self.loop.is_closed() or self.rest.opened:
+            return
+        why = "its event loop was closed"
+        self.stop(why)
+        self.abandon(why)
 
     # -- afterwards ----------------------------------------------------------------------------------------------------
 

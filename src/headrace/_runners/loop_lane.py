@@ -9,6 +9,7 @@ its own, stepped by hand, so workers can be shared and nothing leaks from one ca
 from __future__ import annotations
 
 import asyncio
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
@@ -234,7 +235,7 @@ class LoopLane:
             return False
         except BaseException as stop:
             self.crew.ended(call, stop if call.run is None else None)
-            self.passed(call, stop)
+            self.passed(stop)
             return False
         self.pullers -= 1
         self.look()
@@ -245,22 +246,19 @@ class LoopLane:
         except BaseException as stop:
             self.pullers += 1
             self.crew.ended(call, None)
-            self.passed(call, stop)
+            self.passed(stop)
             return True
         self.pullers += 1
         self.crew.ended(call, value)
         return True
 
-    def passed(self, call: Call, stop: BaseException) -> None:
+    def passed(self, stop: BaseException) -> None:
         """
         Decide what becomes of a worker whose call ended by *stop*, which is no Exception: it goes on, mostly.
 
-        Ctrl-C is asyncio's to handle, and so is a cancellation that nobody here has asked for: the loop is being taken
-        down. A body's sys.exit() ends its own run alone: this loop may be others' as well.
+        Ctrl-C is asyncio's to handle, where it can come: in the main thread. A body's sys.exit() ends its own run alone:
+        this loop may be others' as well. And so does a body that cancels the task it is in: another worker goes on.
         """
-        if isinstance(stop, KeyboardInterrupt | GeneratorExit):
-            raise stop
-        home: Any = call.home
-        task: asyncio.Task[Any] | None = asyncio.current_task()
-        if task is not None and task.cancelling() and not home.told:
+        interrupted = isinstance(stop, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+        if interrupted or isinstance(stop, GeneratorExit):
             raise stop

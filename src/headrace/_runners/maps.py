@@ -97,6 +97,7 @@ class Mapped(Promises):
                 self.next = place + 1
             call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
             call.group = self.group
+            call.owner = self.crew
             if self.packed is not None:
                 call.parcel, self.packed = self.packed, None
             if not self.crew.hold(call):
@@ -124,7 +125,8 @@ class Mapped(Promises):
             return promise
 
     def over(self) -> None:
-        """Be no more a source."""
+        """Be no more a source, and keep nothing of it alive."""
+        self.arguments = iter(())
         with self.crew.guard:
             self.crew.many.discard(self)
 
@@ -139,6 +141,7 @@ class Mapped(Promises):
         self.close(State(StateType.FAILED, message=f"The source of the map failed: {error!r}", data=error), left)
         if first:
             self.crew.failing(broken.name)
+        self.crew.count_out(1)
 
     def breaks(self, error: Exception) -> Promise:
         """Note that the source has raised *error*; give what stands for that, as a promise does for a failed run."""
@@ -206,9 +209,9 @@ class Mapped(Promises):
         first = broken is not None and self.crew.missed(broken)
         if whole:
             self.crew.whole(self.group)
-        self.crew.count_out(1)
         if first and broken is not None:
             self.crew.failing(broken.name)
+        self.crew.count_out(1 if broken is None else 2)
         return self.total
 
     def promises(self) -> Sequence[Promise]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from typing import Final
+
+log: Final = logging.getLogger("headrace.engine")
 
 
 class UserLoop:
@@ -29,6 +33,10 @@ class UserLoop:
             return self.loop
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the loop for as long as the process lives."""
+        """Run the loop for as long as the process lives, whatever a callback on it raises: it is every flow's."""
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        while not loop.is_closed():
+            try:
+                loop.run_forever()
+            except BaseException:
+                log.exception("Something on the event loop of sync flows' async tasks wanted to end it; it goes on")
