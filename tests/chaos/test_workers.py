@@ -168,7 +168,7 @@ def test_a_script_without_a_guard_is_told_so_and_ends(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "headrace.errors.StartingError: The headrace worker 1 imports the program that started it" in done.stderr
     assert "headrace.errors.WorkerStartError: A worker process did not start: it ended with exit code 1" in done.stderr
-    assert "put what it is to do below: if __name__ == '__main__':" in done.stderr
+    assert "put what it is to do below `if __name__ == '__main__':`." in done.stderr
     assert done.stderr.count("StartingError:") <= 2, "one try a worker, and no more"
     assert rows(tmp_path / "home", "SELECT count(*) FROM flow_run") == [(1,)]
 

@@ -188,7 +188,7 @@ class Visit:
 
 def unready(why: str) -> WorkerStartError:
     """Make the error of a worker that did not become ready."""
-    hint = "Workers import the program that starts them: put what it is to do below: if __name__ == '__main__':"
+    hint = "Workers import the program that starts them; put what it is to do below `if __name__ == '__main__':`"
     return WorkerStartError(f"{why}. {hint}")
 
 
