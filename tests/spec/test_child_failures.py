@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -104,6 +105,38 @@ def test_what_a_sync_flow_that_yields_has_submitted_fails_it_as_well(inner: Form
         list(main())
 
     assert record.flow_run().state.name == "Failed"
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Have threads take turns a thousand times as often as usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads", "record")
+async def test_a_flow_never_ends_before_it_has_heard_that_a_source_failed_in_a_thread() -> None:
+    """It did in one of twenty: the last call was counted out before the failure was told."""
+
+    @task
+    def work(x: int) -> int:
+        return x
+
+    def source() -> Iterator[int]:
+        yield from (1, 2)
+        raise ConnectionError("the line is dead")
+
+    @flow(on_child_failure="cancel")
+    async def main() -> None:
+        work.map(source())
+
+    for _ in range(200):
+        with pytest.raises(ConnectionError, match="the line is dead"):
+            await main()
+
+    assert cancellations() == 0
 
 
 class Picky:
