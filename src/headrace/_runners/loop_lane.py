@@ -256,8 +256,8 @@ class LoopLane:
         """
         Decide what becomes of a worker whose call ended by *stop*, which is no Exception: it goes on, mostly.
 
-        Ctrl-C is asyncio's to handle, where it can come: in the main thread. A body's sys.exit() ends its own run alone:
-        this loop may be others' as well. And so does a body that cancels the task it is in: another worker goes on.
+        Ctrl-C is asyncio's to handle, where it can come: in the main thread. A body's sys.exit() ends its own run
+        alone: this loop may be others' as well. So does a body that cancels its own task: another worker goes on.
         """
         interrupted = isinstance(stop, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
         if interrupted or isinstance(stop, GeneratorExit):
