@@ -47,6 +47,11 @@ async def alone(x):
 async def several():
     await asyncio.gather(*(alone(x) for x in range(3)))
 
+async def beside():
+    own = asyncio.create_task(wait.fn(0))
+    await alone(2)
+    await own
+
 def abandoned():
     loop = asyncio.new_event_loop()
     task = loop.create_task(alone(0))
@@ -101,6 +106,16 @@ def test_sigterm_ends_all_that_runs_side_by_side_in_order(tmp_path: Path, ending
     assert states == ["CANCELLED"] * runs
     assert done.stdout.count("cleaned") == sum(1 for _ in range(runs)) - {4: 1, 6: 2 if hooks else 3}[runs]
     assert done.stdout.count("hook Cancelled") == hooks
+    assert (done.returncode, done.stderr) == (143, "")
+
+
+@pytest.mark.parametrize("run", ["asyncio.run(beside())", "import uvloop; uvloop.run(beside())"])
+def test_tasks_of_the_program_s_own_clean_up_after_the_flows(tmp_path: Path, run: str) -> None:
+    """The loop stopped once more, in the midst of their cleanup: a traceback, and status 1."""
+    done, states = left(tmp_path, run)
+
+    assert states == ["CANCELLED"] * 2
+    assert done.stdout == "cleaned\ncleaned\n"
     assert (done.returncode, done.stderr) == (143, "")
 
 

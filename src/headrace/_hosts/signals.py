@@ -99,7 +99,10 @@ class Terminations:
             self.release()
         if self.came and task is not None:
             self.came = False
-            task.get_loop().call_soon(throw)
+            loop = task.get_loop()
+            for one in sys.modules["asyncio"].all_tasks(loop):
+                outlive(one)
+            loop.call_soon(throw)
 
     def within_reach(self) -> list[asyncio.Task[Any]]:
         """Give the tasks with root runs whose loop runs, so that cancelling them has an effect."""
@@ -140,6 +143,20 @@ class Terminations:
 def alive(task: asyncio.Task[Any]) -> bool:
     """Tell whether cancelling *task* has an effect."""
     return not task.done() and task.get_loop().is_running()
+
+
+def outlive(task: asyncio.Task[Any]) -> None:
+    """
+    Have *task* end without stopping its loop, if it is the one that the loop runs for: `throw` does that.
+
+    It may end in this very step of its own, and what it then has the loop do comes after `throw`: the stop would wait
+    for who runs the loop next, which is asyncio.run, to cancel the tasks that are left. It would get no further.
+    """
+    callbacks: list[tuple[Any, Any]] = list(getattr(task, "_callbacks", None) or ())
+    for callback, _context in callbacks:
+        # asyncio's, a function of its module; uvloop's, one within its method
+        if "run_until_complete" in getattr(callback, "__qualname__", ""):
+            task.remove_done_callback(callback)
 
 
 def throw() -> NoReturn:
