@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from headrace import allow_failure, flow, quote, task, unmapped
+from headrace import _runtime, allow_failure, flow, quote, task, unmapped
 from headrace._runners import maps
 from headrace.errors import (
     CancelledRun,
@@ -358,6 +358,51 @@ def test_a_source_may_look_at_the_futures_of_its_own_map(inner: Form, work: Any)
 
     assert main() == [[7, 8], [0, 1, 2]]
     assert seen[0] is False
+
+
+async def test_a_flow_that_is_stopped_does_not_wait_for_a_source_that_waits(record: Record) -> None:
+    """Nor does its loop, on which the stop is heard."""
+    asked, answer = Latch(), threading.Event()
+    _runtime.desk().patience = 0.05
+
+    def source() -> Iterator[int]:
+        yield 1
+        asked.open()
+        answer.wait(20)
+        yield 2
+
+    @task
+    def work(x: int) -> int:
+        return x
+
+    @flow(on_child_failure="cancel")
+    async def main() -> None:
+        _ = work.map(source())
+        await asked.passed()
+        raise BOOM
+
+    with pytest.raises(ConnectionError):
+        await main()
+    assert not answer.is_set()
+    answer.set()
+
+    assert [run.state.name for run in record.task_runs()] == ["Completed"]
+
+
+def test_a_source_may_stop_its_own_flow(form: Form, work: Any, record: Record) -> None:
+    def source() -> Iterator[int]:
+        for number in range(10):
+            if number == 3:
+                (run,) = _runtime.desk().live.values()
+                run.crew.stop("the source wants it")
+            yield number
+
+    async def body() -> list[Any]:
+        results = work.map(source())
+        return [await form.got(results), len(results)]
+
+    assert form.in_flow(body) == [[0, 1, 2], 3]
+    assert len(record.task_runs()) == 3
 
 
 # -- arguments that cannot be looked into -------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headrace import _runtime, flow, quote, task
+from headrace._runners.pool import Pool
 from headrace.errors import CrewGone, SubmissionError
 from headrace.runtime import cancelled
 from headrace.testing import virtual_time
@@ -26,10 +27,10 @@ def warnings(said: Lines) -> list[str]:
     return [line.partition(" - ")[2] for line in said() if line.startswith("WARNING")]
 
 
-def until_idle() -> None:
-    """Wait until no thread of the pool is at work."""
+def until_idle(pool: Pool) -> None:
+    """Wait until the one thread of *pool* is not at work any more."""
     deadline = time.monotonic() + 20
-    while len(_runtime.shop().pool.idle) < sum(one.name.startswith("headrace worker") for one in threading.enumerate()):
+    while not pool.idle:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
@@ -184,10 +185,14 @@ def test_what_ends_the_program_ends_what_was_submitted(stop: type[BaseException]
     assert record.task_run().state.name == "Cancelled"
 
 
-def test_what_cannot_be_cancelled_is_left_behind_after_a_while_and_said(said: Lines, record: Record) -> None:
+def test_what_cannot_be_cancelled_is_left_behind_after_a_while_and_said(
+    said: Lines, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sync body that does not look: its flow goes on without it, and what it gives late changes nothing."""
     begun, let_go, gone = threading.Event(), threading.Event(), threading.Event()
     _runtime.desk().patience = 0.05
+    pool = Pool()
+    monkeypatch.setattr(_runtime.shop(), "pool", pool)
 
     @task(task_run_name="deaf")
     def deaf() -> str:
@@ -209,7 +214,7 @@ def test_what_cannot_be_cancelled_is_left_behind_after_a_while_and_said(said: Li
     before = record.task_run().state
     assert before.name == "Cancelled"
     let_go.set()
-    until_idle()
+    until_idle(pool)
     assert record.task_run().state == before
     assert not any("Completed" in line for line in said())
 

@@ -113,6 +113,7 @@ class Crew:
         Raises:
             CrewGone: Everything has ended, or is about to.
             WaitCircleError: One of the futures is of the flow run itself, or waits for it.
+            RuntimeError: The system starts no more threads.
         """
         if call.group is None:
             call.submitted = self.clock.now()
@@ -122,7 +123,14 @@ class Crew:
         self.enter(1)
         with self.guard:
             self.calls.add(call)
-        self.place(call, waits)
+        try:
+            self.place(call, waits)
+        except RuntimeError as error:
+            with self.guard:
+                self.calls.discard(call)
+                call.stopping = f"it could not be begun: {error}"
+            self.count_out(1)
+            raise
 
     def map(self, source: Many) -> None:
         """
@@ -130,12 +138,17 @@ class Crew:
 
         Raises:
             CrewGone: Everything has ended, or is about to.
+            RuntimeError: The system starts no more threads.
         """
         self.enter(1 if source.total is None else source.total)
         with self.guard:
             self.many.add(source)
         group = source.group
-        self.lanes.lane(group.spec).put(source, inner=isinstance(group.parent, TaskRunning))
+        try:
+            self.lanes.lane(group.spec).put(source, inner=isinstance(group.parent, TaskRunning))
+        except RuntimeError as error:
+            source.cut(f"it could not be begun: {error}")
+            raise
 
     def place(self, call: Call, waits: Sequence[Promise]) -> None:
         """Put *call* on its lane, once what it *waits* for has ended."""

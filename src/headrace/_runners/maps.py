@@ -39,7 +39,8 @@ class Mapped(Promises):
         made: The promises that exist, by place.
         next: How many calls have been made.
         total: How many there will be; None while an iterator is read that has not told.
-        rest: Why there are no more, if the map was cut.
+        rest: What those come to that were never made, once there are no more.
+        stopped: Why the map is to be cut, once somebody wants that.
         packed: The parcel of the first call, where that goes to another process.
     """
 
@@ -67,6 +68,7 @@ class Mapped(Promises):
         self.next: int = 0
         self.total: int | None = group.total
         self.rest: State[Any] | None = None
+        self.stopped: str | None = None
         self.packed: Any = None
         # Reentrant: the user's iterator may ask for a future of the same map.
         self.guard = threading.RLock()
@@ -75,33 +77,45 @@ class Mapped(Promises):
         """Make the next call that can begin; those that wait for others are held by the crew until then."""
         while True:
             with self.guard:
-                if self.rest is not None or self.next == self.total:
-                    self.over()
-                    return None
-                try:
-                    args, kwargs = self.context.run(next, self.arguments)
-                except StopIteration:
-                    self.ends(None)
-                    return None
-                except BaseException as error:
-                    self.ends(as_error(self.group.spec.name, error))
-                    if isinstance(error, KeyboardInterrupt):
-                        raise
-                    return None
-                if self.total is None and not self.one_more():
-                    return None
-                place = self.next
-                promise = self.made.get(place)
-                if promise is None:
-                    promise = self.made[place] = self.promise()
-                self.next = place + 1
-            call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
-            call.group = self.group
-            call.owner = self.crew
-            if self.packed is not None:
-                call.parcel, self.packed = self.packed, None
-            if not self.crew.hold(call):
+                call = self.make()
+            if self.stopped is not None:
+                self.cut(self.stopped)
+            if call is None or not self.crew.hold(call):
                 return call
+
+    def make(self) -> Call | None:
+        """Make the next call; None where there are no more. Called with the guard held."""
+        if self.ended() or self.next == self.total:
+            self.over()
+            return None
+        try:
+            args, kwargs = self.context.run(next, self.arguments)
+        except StopIteration:
+            self.ends(None)
+            return None
+        except BaseException as error:
+            self.ends(as_error(self.group.spec.name, error))
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return None
+        # Asked again: it may have been cut while the user's iterator was at work.
+        if self.ended() or (self.total is None and not self.one_more()):
+            return None
+        place = self.next
+        promise = self.made.get(place)
+        if promise is None:
+            promise = self.made[place] = self.promise()
+        self.next = place + 1
+        call = Call(promise, self.life, self.host, self.parent, self.context.copy(), args, kwargs, self.wait_for)
+        call.group = self.group
+        call.owner = self.crew
+        if self.packed is not None:
+            call.parcel, self.packed = self.packed, None
+        return call
+
+    def ended(self) -> bool:
+        """Tell whether no more calls are to be made."""
+        return self.rest is not None or self.stopped is not None
 
     def one_more(self) -> bool:
         """Count one more call in, of an iterator that has not told how many there are; tell whether it may begin."""
@@ -132,19 +146,18 @@ class Mapped(Promises):
 
     def ends(self, error: Exception | None) -> None:
         """Have no more calls: the source has ended, or has raised *error*."""
+        if self.rest is not None:
+            return  # it was cut while the user's iterator was at work
         left = 1 if self.total is None else self.total - self.next
         if error is None:
             self.close(State(StateType.FAILED, message="The source of the map has no such item."), left)
             return
-        broken = self.breaks(error)
-        first = self.crew.missed(broken)
-        self.close(State(StateType.FAILED, message=f"The source of the map failed: {error!r}", data=error), left)
-        if first:
-            self.crew.failing(broken.name)
-        self.crew.count_out(1)
+        self.rest = State(StateType.FAILED, message=f"The source of the map failed: {error!r}", data=error)
+        self.breaks(error)
+        self.close(self.rest, left)
 
-    def breaks(self, error: Exception) -> Promise:
-        """Note that the source has raised *error*; give what stands for that, as a promise does for a failed run."""
+    def breaks(self, error: Exception) -> None:
+        """Note that the source has raised *error*, as the failure of a run; the flow may end only after that."""
         name = self.group.spec.name
         if self.parent is not None:
             lines.source_failed(self.parent, name, self.next, error)
@@ -152,17 +165,27 @@ class Mapped(Promises):
         promise.given_name = f"the source of the map of {name}"
         failed: State[Any] = State(StateType.FAILED, message=f"It raised {error!r}", data=error)
         promise.settle(None, promise.stamped(failed), self.crew.clock.now())
-        return promise
+        if self.crew.missed(promise):
+            self.crew.failing(promise.name)
+        self.crew.count_out(1)
 
     def cut(self, why: str) -> None:
-        """Give up the calls that have not been made yet, and count them out."""
-        with self.guard:
-            if self.rest is not None:
-                return
+        """
+        Give up the calls that have not been made yet, and count them out.
+
+        While somebody waits in the user's iterator, which may take long, it is left to them to do so afterwards: who
+        cuts may be a loop's thread.
+        """
+        self.stopped = why
+        if not self.guard.acquire(blocking=False):
+            return
+        try:
             left = 1 if self.total is None else self.total - self.next
-            if left:
+            if self.rest is None and left:
                 message = f"It was stopped before it began: {why}."
                 self.close(State(StateType.CANCELLED, message=message), left)
+        finally:
+            self.guard.release()
 
     def close(self, rest: State[Any], left: int) -> None:
         """Settle what was never made as *rest*; *left* were counted in for it."""
@@ -185,7 +208,10 @@ class Mapped(Promises):
     def __len__(self) -> int:
         """Give how many calls there will be; reads an iterator that has not told to its end, or to what it raises."""
         with self.guard:
-            return self.read() if self.total is None else self.total
+            length = self.read() if self.total is None else self.total
+        if self.stopped is not None:
+            self.cut(self.stopped)
+        return length
 
     def read(self) -> int:
         """Read the rest of the iterator, and count it in."""
@@ -200,18 +226,18 @@ class Mapped(Promises):
         except Exception as raised:
             error = raised
         self.arguments = iter(rest)
+        if self.total is not None:
+            return self.total  # it was cut while the user's iterator was at work
         self.crew.enter(len(rest))
         self.total = self.next + len(rest)
         with self.crew.guard:
             self.group.total = self.total
             whole = self.group.done == self.total
-        broken = None if error is None else self.breaks(error)
-        first = broken is not None and self.crew.missed(broken)
+        if error is not None:
+            self.breaks(error)
         if whole:
             self.crew.whole(self.group)
-        if first and broken is not None:
-            self.crew.failing(broken.name)
-        self.crew.count_out(1 if broken is None else 2)
+        self.crew.count_out(1)
         return self.total
 
     def promises(self) -> Sequence[Promise]:

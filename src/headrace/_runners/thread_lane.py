@@ -32,6 +32,7 @@ class ThreadLane:
         self.queue = Queue()
         self.guard = threading.Lock()
         self.coming = False
+        self.at_work = 0
 
     def put(self, entry: Call | Source, *, inner: bool) -> None:
         """Take a call, or many, in."""
@@ -40,14 +41,27 @@ class ThreadLane:
         self.stir()
 
     def stir(self) -> bool:
-        """Call a thread in, if there is a place; tell whether there is something to do, and none on its way."""
+        """
+        Call a thread in, if there is a place; tell whether there is something to do, and none on its way.
+
+        Raises:
+            RuntimeError: The system starts no more threads, and none is at work here that would go on with the queue.
+        """
         with self.guard:
             if self.coming or not self.queue.ready():
                 return False
             if not self.places.take(self):
                 return True
             self.coming = True
-        self.pool.run(self.work)
+        try:
+            self.pool.run(self.work)
+        except RuntimeError:
+            with self.guard:
+                self.coming = False
+                alone = not self.at_work
+            self.places.give()
+            if alone:
+                raise
         return True
 
     def close(self, closed: Callable[[], object]) -> None:
@@ -55,8 +69,24 @@ class ThreadLane:
         closed()
 
     def work(self) -> None:
-        """Run one call after another, as long as there are any and nobody else waits for the place."""
-        self.coming = False
+        """Run calls as long as there are any and nobody else waits for the place, and then see to the next thread."""
+        while True:
+            with self.guard:
+                self.coming = False
+                self.at_work += 1
+            self.shift()
+            with self.guard:
+                self.at_work -= 1
+            try:
+                self.stir()
+                return
+            except RuntimeError:
+                # There is no next thread to be had, so it is this one that goes on.
+                if not self.places.take(self):
+                    return
+
+    def shift(self) -> None:
+        """Run one call after another, in a place; give the place back."""
         places = self.places
         held = True
         while held and (entry := self.head()) is not None:
@@ -78,7 +108,6 @@ class ThreadLane:
                 break
         if held:
             places.give()
-        self.stir()
 
     def head(self) -> Call | Source | None:
         """Give the next call, or the source whose turn it is; None where there is nothing to do."""
