@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +171,47 @@ def tell_span() -> tuple[str, str, bool, bool, tuple[str, str]]:
 def open_spans(number: int) -> int:
     with api.get_tracer("mine").start_as_current_span("inner"):
         return number
+
+
+@task
+def leave_a_caller(ledger: str) -> None:
+    """Leave a thread behind that calls a task while the next body is at work."""
+
+    def call() -> None:
+        while "go" not in Path(ledger).read_text(encoding="utf-8"):
+            time.sleep(0.001)
+        note(ledger, f"called {square(7)}")
+
+    note(ledger, "left")
+    threading.Thread(target=copy_context().run, args=(call,), daemon=True).start()
+
+
+@task
+def meet_the_caller(ledger: str) -> None:
+    square(2)
+    note(ledger, "go")
+    while "called" not in Path(ledger).read_text(encoding="utf-8"):
+        time.sleep(0.001)
+
+
+class Noisy:
+    """Something whose destructor prints."""
+
+    def __init__(self) -> None:
+        self.circle = self
+
+    def __del__(self) -> None:
+        print("gone")
+
+
+@task
+def print_in_destructors(turns: int) -> int:
+    for _ in range(turns):
+        Noisy()
+        print("." * 20_000)
+    return turns
+
+
+@task
+def call_many(count: int) -> int:
+    return sum(square(number) for number in range(count))

@@ -268,6 +268,35 @@ def test_a_task_called_in_a_bodys_own_thread_is_recorded_by_itself(record: Recor
     ]
 
 
+def test_what_a_body_left_behind_takes_no_other_runs_place(ledger: Ledger, record: Record) -> None:
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def pipeline() -> None:
+        speaking_bodies.leave_a_caller.submit(str(ledger)).result()
+        speaking_bodies.meet_the_caller.submit(str(ledger)).result()
+
+    pipeline()
+
+    runs = record.task_runs()
+    assert sorted((run.task_name, run.flow_run_id is None) for run in runs) == [
+        ("leave_a_caller", False),
+        ("meet_the_caller", False),
+        ("square", False),
+        ("square", True),
+    ]
+    assert len({run.id for run in runs}) == 4
+
+
+def test_a_body_may_call_thousands_of_tasks(record: Record) -> None:
+    assert in_processes(lambda: speaking_bodies.call_many.submit(1_000).result()) == 332_833_500
+
+    assert [run.state.name for run in record.task_runs()] == ["Completed"] * 1_001
+    assert max(int(run.id[-12:], 16) for run in record.task_runs()) < 1_100
+
+
+def test_a_destructor_that_prints_amid_a_print_harms_nobody() -> None:
+    assert in_processes(lambda: speaking_bodies.print_in_destructors.submit(300).result()) == 300
+
+
 def test_nothing_is_recorded_of_what_bodies_call_where_the_flow_is_not(record: Record) -> None:
     @flow(durability="off", task_runner=ProcessPoolTaskRunner(max_workers=2))
     def pipeline() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterable
 from contextvars import Context, copy_context
 from typing import Any, Final
@@ -23,6 +24,7 @@ from headrace._model.events import CANCELLING, ENDED
 from headrace._model.states import State, StateType
 
 STREAMS: Final = ("stdout", "stderr")
+REMEMBERED: Final = 100
 NUMBERS: Final = 16  # for task runs that a body calls, at a time
 
 
@@ -31,13 +33,15 @@ class Letters:
     What one body says.
 
     Attributes:
-        mirrors: By id, the runs that the body called, and the context in which each is the current one.
+        mirrors: By id, the runs that the body called, and the context in which each is the current one. Of those that
+            have ended, the last: something may still be said of them.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.journal = run.scope.journal
         self.mirrors: dict[str, tuple[Run, Context]] = {}
+        self.over: deque[str] = deque()
 
     def heard(self, child: Child, message: Message) -> None:
         """Pass on what *child* says."""
@@ -88,6 +92,9 @@ class Letters:
     def end(self, run: Run) -> None:
         """Have *run* be over."""
         run.ended = True
+        self.over.append(run.id)
+        if len(self.over) > REMEMBERED:
+            self.mirrors.pop(self.over.popleft(), None)
         if run.span is not None:
             run.span.close()
         self.journal.live.pop(run.id, None)
@@ -100,10 +107,12 @@ class Letters:
 
     def mirror(self, child: Child, facts: Facts) -> Run:
         """Make the mirror of a run that the body called."""
-        above, around = self.mirrors.get(facts.above or "", (self.run, None))
+        above, around = self.mirrors.get(facts.above or "", (None, None))
+        if facts.above == self.run.id:
+            above = self.run
         around = copy_context() if around is None else around.copy()
-        run = mirrored(facts, None if facts.above is None else above, self.journal)
-        if run.scope is not above.scope:
+        run = mirrored(facts, above, self.journal)
+        if above is None or run.scope is not above.scope:
             around.run(furnish, run, settles=False)
         if isinstance(run, FlowRunning):
             run.home = Away(child, run)
@@ -115,7 +124,7 @@ class Letters:
 
     def orphaned(self, state: StateType, why: str) -> None:
         """End in *state* the runs that the body called, if any have not ended: it is gone."""
-        for run, _ in reversed(self.mirrors.values()):
+        for run, _ in list(self.mirrors.values())[::-1]:
             if not run.ended:
                 stamp = (state.value, State(state).name)
                 run.scope.tell((run, stamp, self.journal.now(), why))

@@ -72,11 +72,19 @@ class Done:
 
 
 class Line:
-    """One end of the connection; may be spoken into from any thread, and is read by one."""
+    """
+    One end of the connection; may be spoken into from any thread, and is read by one.
+
+    Attributes:
+        speaker: The thread that speaks.
+        kept: What that thread had to say meanwhile, in a destructor or a signal's handler.
+    """
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self.connection = connection
         self.guard = threading.Lock()
+        self.speaker: int | None = None
+        self.kept: list[tuple[bytes, bytes | None]] = []
 
     def send(self, *message: Any, load: bytes | None = None) -> None:
         """
@@ -89,10 +97,24 @@ class Line:
         if within:
             message = (*message, load)
         data = pickle.dumps((load is not None and not within, message), PROTOCOL)
+        self.put(data, None if within else load)
+
+    def put(self, data: bytes, load: bytes | None) -> None:
+        """Send what is packed, whole: after what this thread is just sending, if it is."""
+        speaker = threading.get_ident()
+        if self.speaker == speaker:
+            self.kept.append((data, load))
+            return
         with self.guard:
-            self.connection.send_bytes(data)
-            if load is not None and not within:
-                self.connection.send_bytes(load)
+            self.speaker = speaker
+            try:
+                self.kept.insert(0, (data, load))
+                while self.kept:
+                    for part in self.kept.pop(0):
+                        if part is not None:
+                            self.connection.send_bytes(part)
+            finally:
+                self.speaker = None
 
     def receive(self) -> Message:
         """

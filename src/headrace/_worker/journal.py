@@ -69,11 +69,12 @@ class RemoteJournal(Journal):
 
 class Numbers(Iterator[int]):
     """
-    The numbers of the task runs that a body calls: those of their flow, fetched some at a time.
+    The numbers of the task runs that one body calls: those of their flow, fetched some at a time.
 
     Attributes:
         left: What was fetched and not used.
         came: Where those that were asked for arrive.
+        over: Whether the body has ended. What it has left behind in threads takes numbers that no other run has.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -81,18 +82,15 @@ class Numbers(Iterator[int]):
         self.guard = threading.Lock()
         self.left: list[int] = []
         self.came: SimpleQueue[list[int]] = SimpleQueue()
-
-    def forget(self) -> None:
-        """Drop what is left: the next body belongs to another flow."""
-        self.left = []
-        while not self.came.empty():  # asked for by a body that was interrupted
-            self.came.get()
+        self.over = False
 
     def __next__(self) -> int:
         with self.guard:
+            if self.over:
+                return NOBODYS | int.from_bytes(os.urandom(5), "big")
             if not self.left:
-                # While no body is at work nobody answers, and nothing is recorded either.
-                self.left = self.came.get()[::-1] if self.ask("count") else [NOBODYS]
+                self.ask("count")
+                self.left = self.came.get()[::-1]
             return self.left.pop()
 
 

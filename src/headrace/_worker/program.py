@@ -113,15 +113,23 @@ class Worker:
         if self.run is None or os.getpid() != self.pid:
             return False
         main = threading.get_ident() == self.main
-        self.speaking += main
+        if not main:
+            return self.speak(*message)
+        self.speaking += 1
+        try:
+            heard = self.speak(*message)
+        finally:
+            self.speaking -= 1
+        if self.called:
+            self.signalled()
+        return heard
+
+    def speak(self, *message: Any) -> bool:
+        """Say something; tell whether anybody is there to hear it."""
         try:
             self.line.send(*message)
         except OSError:
             return False
-        finally:
-            self.speaking -= main
-        if main and self.called:
-            self.signalled()
         return True
 
     def serve(self) -> None:
@@ -189,9 +197,8 @@ class Worker:
     def do(self, errand: Errand, function: Reference | bytes, blanks: bytes, data: bytes) -> None:
         """Run one body to its end, and tell how it ended."""
         run = mirror(errand, self.journal)
-        self.numbers.forget()
+        run.scope.counter = self.numbers = Numbers(self.tell)
         self.called = False
-        run.scope.counter = self.numbers
         run.home = Place()
         if errand.levels != self.levels:
             self.levels = errand.levels
@@ -216,7 +223,7 @@ class Worker:
                 stream.flush()
         marks, shown = ((), False) if run.span is None else (run.span.taken(), run.span.used)
         self.run = None
-        run.ended = True
+        run.ended = self.numbers.over = True
         try:
             self.line.send("done", Done(returned, run.noticed, marks, shown), load=load)
         except OSError:
