@@ -161,7 +161,7 @@ def test_a_slow_source_that_blocks_keeps_no_result_waiting_that_is_ready(
         return await read(form, given[0], source.hand)
 
     assert in_flow(form, body) == [3 * x for x in range(12)]
-    assert source.most == 2
+    assert source.most <= 2  # the one whose run has just ended may not have been looked for yet
 
 
 async def test_a_slow_async_source_keeps_no_result_waiting() -> None:
