@@ -87,8 +87,8 @@ WRITE_LOGS: Final = (
 )
 # Only of a run that is there and goes on.
 ASK: Final = (
-    "INSERT INTO request (run_id, what, why, at) SELECT id, ?2, ?3, ?4 FROM flow_run "
-    "WHERE id = ?1 AND end_time IS NULL "
+    "INSERT INTO request (run_id, what, why, at) SELECT id, ?, ?, ? FROM flow_run "
+    "WHERE id = ? AND end_time IS NULL "
     "ON CONFLICT (run_id, what) DO UPDATE SET why = excluded.why, at = excluded.at"
 )
 FORGET_ENDED: Final = (

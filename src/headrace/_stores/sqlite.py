@@ -314,7 +314,7 @@ class SQLiteStore:
 
     async def request(self, request: Request) -> bool:
         """Leave *request* if its run goes on, and take away what was asked of runs that do not."""
-        values = (request.run_id, request.what, request.why, nanoseconds(request.at))
+        values = (request.what, request.why, nanoseconds(request.at), request.run_id)
         async with self.writing() as connection:
             connection.execute(schema.FORGET_ENDED)
             return connection.execute(schema.ASK, cleaned(values)).rowcount == 1
