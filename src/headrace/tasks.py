@@ -324,7 +324,8 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         retry_jitter_factor: Spread each delay between delay / (1 + factor) and delay * (1 + factor), delay on average.
         retry_condition_fn: `condition(task, task_run, state)`, sync or async; false ends the retries.
         timeout_seconds: Seconds or timedelta an attempt may take. An async body is cancelled; a sync one runs in a
-            thread of its own and is left there: its caller goes on in time, its late result is dropped.
+            thread of its own and is left there: its caller goes on in time, its late result is dropped. In a worker
+            process, see ProcessPoolTaskRunner, either is killed.
         log_prints: Turn `print` into log lines at INFO. As the calling flow does.
         on_running, on_completion, on_failure: Lists of hooks `hook(task, task_run, state)`; one that raises is logged.
 
