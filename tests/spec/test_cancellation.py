@@ -194,6 +194,33 @@ async def test_what_had_not_begun_never_does_and_says_so(record: Record) -> None
     await nothing_goes_on(record)
 
 
+async def test_what_runs_hears_it_in_the_order_in_which_it_began(record: Record) -> None:
+    begun: list[int] = []
+    story: list[int] = []
+
+    @task
+    async def endless(x: int) -> None:
+        begun.append(x)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            story.append(x)
+
+    @flow(name="main")
+    async def main() -> None:
+        for x in range(50):
+            endless.submit(x)
+        await endless.map(range(50, 100))
+
+    awaiting = asyncio.create_task(main())
+    await happens(lambda: len(begun) == 100)
+    stop("main")
+    with pytest.raises(CancelledRun):
+        await awaiting
+
+    assert story == list(range(100))
+
+
 async def test_the_time_from_the_stop_to_the_end_is_a_span_of_its_own_below_the_run(app: Tracing) -> None:
     @task
     async def slow_to_end() -> None:

@@ -82,8 +82,9 @@ class Crew:
         self.policy = policy
         self.guard = threading.Lock()
         self.left = 0
-        self.calls: set[Call] = set()
-        self.begun: set[Call] = set()
+        # In the order in which they came, which is that in which they are stopped: sets have another one each time.
+        self.calls: dict[Call, None] = {}
+        self.begun: dict[Call, None] = {}
         self.many: set[Many] = set()
         self.failed: list[Promise] = []
         self.failures = 0
@@ -122,12 +123,12 @@ class Crew:
         refuse_own_flow(call, self.run, waits)
         self.enter(1)
         with self.guard:
-            self.calls.add(call)
+            self.calls[call] = None
         try:
             self.place(call, waits)
         except RuntimeError as error:
             with self.guard:
-                self.calls.discard(call)
+                self.calls.pop(call, None)
                 call.stopping = f"it could not be begun: {error}"
             self.count_out(1)
             raise
@@ -169,18 +170,18 @@ class Crew:
         """
         Have a call of a map wait for what it was given, and be placed then; False if it may begin at once.
 
-        It is claimed by that. Sets are changed without the guard here and in `ended`: one operation of theirs is never
+        It is claimed by that. Calls are noted without the guard here and in `ended`: one operation of theirs is never
         interrupted by another thread's.
         """
         waits = unfinished(call.args, call.kwargs, call.wait_for)
         if waits and not leads_to(held_up(self.run), waits):
             with self.guard:
-                self.calls.add(call)
+                self.calls[call] = None
             self.place(call, waits)
             return True
         # Where it waits for its own flow run it begins, to fail with a sentence that says so.
         call.crew = self
-        self.begun.add(call)
+        self.begun[call] = None
         if self.stopping is not None:
             call.stopping = self.stopping
         return False
@@ -190,11 +191,11 @@ class Crew:
         if call.crew is self:
             return True
         with self.guard:
-            self.calls.discard(call)
+            self.calls.pop(call, None)
             if call.stopping is not None:
                 return False
             call.crew = self
-            self.begun.add(call)
+            self.begun[call] = None
             return True
 
     # -- going out -----------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class Crew:
         Of a call whose run could not begin, *value* is the exception.
         """
         try:
-            self.begun.remove(call)
+            del self.begun[call]
         except KeyError:
             return  # it was given up
         run = call.run
@@ -338,7 +339,7 @@ class Crew:
             waiting = [call for call in given if call in self.calls]
             for call in waiting:
                 call.stopping = why
-            self.calls.difference_update(waiting)
+                self.calls.pop(call, None)
             running = [call for call in given if call in self.begun]
         for call in running:
             call.stop(why)
