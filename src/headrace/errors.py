@@ -247,7 +247,7 @@ class CancelledRun(HeadraceError):
 
 class RunCancelled(BaseException):
     """
-    The run that code is in is to stop: raised once in a blocking body, at its next wait or call of a task.
+    The run that code is in is to stop: raised once in a blocking body, where it next waits, calls or submits.
 
     No Exception, as asyncio.CancelledError is none, so that no handler of errors takes it for one.
     """
