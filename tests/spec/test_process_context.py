@@ -348,7 +348,7 @@ def test_the_current_span_in_a_worker_is_that_of_the_run(app: Tracing) -> None:
 
 def test_a_large_map_in_workers_is_one_span_but_for_the_items_that_hold_others() -> None:
     with application(map_limit=10) as app:
-        in_processes(lambda: speaking_bodies.square.map(range(30)).result())
+        in_processes(lambda: bodies.square.map(range(30)).result())
         in_processes(lambda: speaking_bodies.open_spans.map(range(30)).result())
         spans = app.spans()
 
