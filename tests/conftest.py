@@ -9,7 +9,11 @@ from collections.abc import Generator
 from typing import cast
 
 import pytest
+from hypothesis import settings
 
+# No test is timed: how long an example takes is the machine's affair.
+settings.register_profile("headrace", deadline=None)
+settings.load_profile("headrace")
 collect_ignore = ["typing"]  # read by mypy and pyright, never run
 HOME = pytest.StashKey[str]()
 IN_CI = os.environ.get("CI", "").lower() == "true"

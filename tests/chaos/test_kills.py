@@ -34,7 +34,9 @@ def kill_one(program: str, durability: str, folder: Path, number: int, after: fl
 
 
 def completed(connection: sqlite3.Connection) -> set[str]:
-    """Give the ids of the task runs that are recorded as completed."""
+    """Give the ids of the task runs that are recorded as completed: none in a file whose first commit never came."""
+    if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'task_run'").fetchone()[0]:
+        return set()
     return {one for (one,) in connection.execute("SELECT id FROM task_run WHERE state_type = 'COMPLETED'")}
 
 
