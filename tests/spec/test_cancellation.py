@@ -198,6 +198,37 @@ async def test_what_had_not_begun_never_does_and_says_so(record: Record) -> None
     await nothing_goes_on(record)
 
 
+async def test_a_subflow_that_ends_already_is_not_asked_to_stop_as_well(record: Record) -> None:
+    cleaning = asyncio.Event()
+
+    @task
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cleaning.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    @flow(name="inner", timeout_seconds=60)
+    async def inner() -> None:
+        await slow_to_end.submit()
+
+    @flow(name="main")
+    async def main() -> None:
+        await inner.submit()
+
+    with virtual_time():
+        awaiting = asyncio.create_task(main())
+        await cleaning.wait()
+        stop("main")
+        with pytest.raises(CancelledRun):
+            await awaiting
+
+    paths = {run.flow_name: record.path(run) for run in record.flow_runs()}
+    assert paths == {"main": ["Running", "Cancelling", "Cancelled"], "inner": ["Running", "TimedOut"]}
+
+
 async def test_what_runs_hears_it_in_the_order_in_which_it_began(record: Record) -> None:
     begun: list[int] = []
     story: list[int] = []

@@ -208,11 +208,13 @@ class FlowRunning(Run):
                 run.crew.halt(why)
 
     def below(self) -> list[FlowRunning]:
-        """Give the flow runs in progress that were called or submitted in it, and are not to stop yet."""
+        """Give the flow runs in progress that were called or submitted in it, and are neither to stop nor ending."""
         return [
             run
             for run in list(self.scope.journal.live.values())
-            if run.stopping is None and not run.ended and any(above is self for above in run.ancestors())
+            if run.stopping is None
+            and not (run.ended or run.closing)
+            and any(above is self for above in run.ancestors())
         ]
 
     @property

@@ -107,6 +107,8 @@ class LoopLane:
 
     def look(self) -> None:
         """See that somebody pulls while there is something to pull."""
+        if self.over is not None and self.over.is_set():
+            return  # what is in the queue was dropped, and who stirs gives a place back
         if self.pullers or not self.queue or (self.places is not None and not self.places.free(self)):
             return
         self.pullers = 1

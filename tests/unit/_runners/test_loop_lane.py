@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import anyio
+import pytest
 
 from headrace import aio, flow, task
 from headrace._engine.context import current_run
@@ -117,6 +118,42 @@ async def test_only_so_many_workers_are_kept_and_none_outlives_its_flow() -> Non
     # The workers, and the task that holds them together.
     assert counts == [before + KEPT + 1, KEPT]
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_call_that_was_dropped_while_it_waited_brings_no_worker_to_a_lane_that_is_over(record: Record) -> None:
+    """What it waited for is another flow's, and ends later."""
+    latch = Latch()
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: raised.append(about))
+
+    @task
+    async def waits() -> None:
+        await latch.passed()
+
+    @task
+    async def follows(_first: object = None) -> None: ...
+
+    @flow(on_child_failure="cancel")
+    async def inner() -> None:
+        await follows.submit()
+        follows.submit(first[0])
+        raise LookupError
+
+    @flow
+    async def outer() -> None:
+        first.append(waits.submit())
+        with pytest.raises(LookupError):
+            await inner()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        latch.open()
+        await first[0]
+        await asyncio.sleep(0)
+
+    first: list[Future[None]] = []
+    await outer()
+
+    assert raised == []
 
 
 async def test_a_flow_that_submits_nothing_has_no_workers() -> None:
