@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal
@@ -136,7 +137,7 @@ class Record:
 
     def flow_runs(self) -> list[FlowRun]:
         """Give the flow runs, oldest first."""
-        found: list[FlowRun] = drive(self.store.flow_runs())
+        found: list[FlowRun] = drive(self.store.flow_runs(limit=sys.maxsize))
         return found[::-1]
 
     def flow_run(self) -> FlowRun:
