@@ -79,15 +79,16 @@ class Submission:
             self.context.run(current_run.set, None)
             self.context.run(_runtime.inside.set, opening)
 
-    def promise(self) -> Future[Any]:
-        """Make the future of one more run."""
+    def promise(self, number: int | None = None) -> Future[Any]:
+        """Make the future of one more run; of a task run that was numbered before, if *number* is given."""
         parent = self.parent
         if self.spec.kind == "flow" or parent is None:
             prefix = self.crew.journal.draw()
             owner = None
             return Future(self.spec, prefix, ROOT, owner)
         scope = parent.scope
-        return Future(self.spec, scope.prefix, next(scope.counter), scope.flow_run_id)
+        own = next(scope.counter) if number is None else number
+        return Future(self.spec, scope.prefix, own, scope.flow_run_id)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any, context: Context) -> Call:
         """Make one more call."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast, over
 from headrace import _runtime
 from headrace._engine.inputs import bare
 from headrace._engine.life import drive
-from headrace._engine.promises import Gate, Promise, Promises, joined
+from headrace._engine.promises import Gate, Promise, Promises
 from headrace._engine.upstream import found, results, states
 from headrace.errors import OptionError, OptionTypeError, WaitTimeoutError, short
 
@@ -202,7 +202,7 @@ class FutureList(Promises, Sequence[Future[T_co]]):
                 raise WaitTimeoutError(f"The map of {self._mapped.group.spec.name!r}", timeout or 0.0)
             if not raise_on_failure:
                 return [future.result(raise_on_failure=False) for future in self]
-            values: list[T_co] = self._joined()
+            values: list[T_co] = self._mapped.results()
         except BaseException as error:
             bare(error)
             raise
@@ -224,17 +224,11 @@ class FutureList(Promises, Sequence[Future[T_co]]):
             if not whole.opened:
                 self._mapped.crew.forsake()
                 yield from _runtime.host_for(True).until([whole]).__await__()
-            values: list[T_co] = self._joined()
+            values: list[T_co] = self._mapped.results()
         except BaseException as error:
             bare(error)
             raise
         return values
-
-    def _joined(self) -> list[Any]:
-        group = self._mapped.group
-        if group.broken is not None:
-            group.broken.outcome()
-        return joined(self.promises(), f"calls of {group.spec.name!r}")
 
     def __repr__(self) -> str:
         group = self._mapped.group

@@ -171,19 +171,18 @@ async def test_a_task_that_waits_is_few_objects_to_the_garbage_collector() -> No
 
 
 @pytest.mark.anyio
-async def test_of_a_mapped_task_that_has_ended_only_its_future_is_kept_and_nothing_once_the_list_is_gone() -> None:
+async def test_of_a_mapped_task_that_has_ended_its_value_is_kept_and_no_object_of_ours() -> None:
     await fan_out(1)
 
     @flow
-    async def keeps() -> None:
+    async def keeps() -> list[int]:
         before = objects()
         futures = noop.map(range(SOME))
         await futures
-        until(lambda: objects() - before <= 1.1 * SOME)
-        del futures
         until(lambda: objects() - before <= 0.1 * SOME)
+        return [future.result() for future in futures]
 
-    await keeps()
+    assert await keeps() == list(range(SOME))
 
 
 @pytest.mark.anyio

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -337,3 +338,74 @@ def test_a_future_is_made_when_it_is_touched(form: Form, inner: Form) -> None:
         return [made < 200, await form.got(last), len(await form.got(results))]
 
     assert form.in_flow(body, task_runner=ConcurrentTaskRunner(limit=20)) == [True, 9_999, 10_000]
+
+
+def test_a_future_that_is_touched_late_tells_what_one_tells_that_was_touched_early(
+    form: Form, tasks: Tasks, record: Record
+) -> None:
+    async def body() -> Any:
+        results = tasks.one.map(range(20))
+        early = results[:10]
+        values = await form.got(results)
+        over = datetime.now(UTC)
+        futures = [*early, *results[10:]]
+        assert all(future.done() for future in futures)
+        assert values == [await form.got(future) for future in futures]
+        return [(future.task_run_id, future.state.name, future.state.timestamp <= over) for future in futures]
+
+    told = form.in_flow(body)
+
+    assert sorted(told) == sorted((run.id, "Completed", True) for run in record.task_runs())
+
+
+def test_a_future_that_is_touched_late_knows_the_name_of_its_run(form: Form, inner: Form) -> None:
+    @inner.task(task_run_name="page {page}")
+    async def fetch(page: int) -> int:
+        return page
+
+    async def body() -> Any:
+        results = fetch.map([7, 8])
+        await form.got(results)
+        return [repr(future) for future in results]
+
+    assert form.in_flow(body) == [f"<Future of task run 'page {page}': Completed>" for page in (7, 8)]
+
+
+def test_a_future_that_is_touched_while_its_run_is_at_work_is_the_one_that_is_settled(form: Form, inner: Form) -> None:
+    latch = Latch()
+    begun: list[int] = []
+
+    @inner.task()
+    async def wait(x: int) -> int:
+        begun.append(x)
+        await latch.passed()
+        return x
+
+    async def body() -> Any:
+        results = wait.map(range(5))
+        while len(begun) < 5:
+            await asyncio.sleep(0) if form.is_async else threading.Event().wait(0.001)
+        early = results[3]
+        heard: list[bool] = []
+        early.add_done_callback(lambda future: heard.append(future is early))
+        latch.open()
+        await form.got(results)
+        return [early is results[3], await form.got(early), heard]
+
+    assert form.in_flow(body) == [True, 3, [True]]
+
+
+def test_one_failure_among_many_is_found_whoever_touches_what(form: Form, inner: Form) -> None:
+    @inner.task()
+    async def most(x: int) -> int:
+        if x == 70:
+            raise LookupError(x)
+        return x
+
+    async def body() -> Any:
+        results = most.map(range(100))
+        with pytest.raises(LookupError, match="70"):
+            await form.got(results)
+        return [future.state.name for future in results if not future.state.is_completed()], results[71].state.name
+
+    assert form.in_flow(body) == (["Failed"], "Completed")

@@ -39,6 +39,8 @@ class Call:
         unwanted: Whether it is to stop because nobody needs what it gives, so its end is no failure.
         stopping: Why it is to stop, once somebody wants that.
         awaits: What it waits for now.
+        mapped: The map that it is one of, which hears what it came to; None for one submitted by itself.
+        index: Its place there.
         parcel: What is handed to another process; None where it is not, or not packed yet.
     """
 
@@ -54,6 +56,8 @@ class Call:
     unwanted = False
     stopping: str | None = None
     awaits: tuple[Any, ...] = ()
+    mapped: Any = None
+    index = 0
     parcel: Any = None
 
     def __init__(

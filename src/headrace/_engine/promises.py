@@ -226,9 +226,9 @@ class Countdown:
                 gate.forget(self)
 
 
-def joined(promises: Sequence[Promise], what: str) -> list[Any]:
+def joined(promises: Sequence[Promise], what: str, of: int | None = None) -> list[Any]:
     """
-    Give the values of *promises*, all of which have ended, in order.
+    Give the values of *promises*, all of which have ended, in order; they stand for *of* runs, if not for themselves.
 
     Raises:
         Exception: That of the one which failed.
@@ -246,4 +246,4 @@ def joined(promises: Sequence[Promise], what: str) -> list[Any]:
     if not errors:
         return values
     listed = list(errors.values())
-    raise listed[0] if len(listed) == 1 else ExceptionGroup(f"{failed} of {len(promises)} {what} failed", listed)
+    raise listed[0] if len(listed) == 1 else ExceptionGroup(f"{failed} of {of or len(promises)} {what} failed", listed)

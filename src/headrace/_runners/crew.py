@@ -223,7 +223,10 @@ class Crew:
         """Settle what *call* came to, and count it out; the flow may end only after that."""
         promise = call.promise
         try:
-            promise.settle(value, final, at)
+            if call.mapped is None:
+                promise.settle(value, final, at)
+            else:
+                call.mapped.settle(call, value, final, at)
         finally:
             self.counted(call, promise, final)
 
