@@ -20,7 +20,7 @@ class LoopHome(Home):
     A task of a loop, for as long as one body is at work in it.
 
     Attributes:
-        run: Whose body that is; None while it is not known.
+        run: Whose body that is; None while it is not known, and once it has ended: they hold each other meanwhile.
         before: How often the task had been cancelled before, by others.
         cancelled: Whether we have.
         over: Whether the body has ended, so that the task is somebody else's.
@@ -44,6 +44,11 @@ class LoopHome(Home):
     def holds(self, run: Run) -> None:
         """Hear whose body it is."""
         self.run = run
+
+    def rest(self) -> None:
+        """Hear that the run has ended."""
+        self.over = True
+        self.run = None
 
     def interrupt(self) -> None:
         """Cancel the task, from any thread."""

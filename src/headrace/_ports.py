@@ -217,6 +217,10 @@ class Home(Protocol):
         """Hear whose body it is, where that was not known before."""
         ...
 
+    def rest(self) -> None:
+        """Hear that the run has ended: nothing is to reach its body any more."""
+        ...
+
     def interrupt(self) -> None:
         """Have the body hear, at its next wait, that its run is to stop; from any thread."""
         ...

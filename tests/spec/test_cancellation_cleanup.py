@@ -206,7 +206,7 @@ async def test_a_body_that_swallows_its_cancellation_is_given_up_by_name(record:
             asyncio.get_running_loop().call_later(60, stop, "main")
         elif how == "cancel":
             asyncio.get_running_loop().call_later(60, awaiting.cancel)
-        await asyncio.wait([awaiting])
+        await asyncio.gather(awaiting, return_exceptions=True)
         assert time.elapsed == pytest.approx(70)
 
     (warned,) = [line for line in said() if line.startswith("WARNING")]

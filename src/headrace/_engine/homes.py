@@ -28,6 +28,9 @@ class Home:
     def holds(self, run: Run) -> None:
         """Hear whose body it is, where that was not known before."""
 
+    def rest(self) -> None:
+        """Hear that the run has ended: nothing is to reach its body any more."""
+
     def interrupt(self) -> None:
         """Do nothing: who waits in the thread is roused by the run."""
 

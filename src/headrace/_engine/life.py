@@ -114,12 +114,8 @@ def call_life(spec: Spec, host: Host) -> CallLife:
 
 
 def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> None:
-    """Let go of the arguments, make current again what was before *run*, and tell the host of a root's end."""
-    run.args = run.kwargs = None
-    if run.parent is None:
-        host.close()
-    if type(run) is FlowRunning:
-        run.scope.journal.live.pop(run.id, None)
+    """Let go of all that *run* held, and make current again what was before it."""
+    release(run, host)
     try:
         current_run.reset(before)
         if run.scope.trace is not None:
@@ -127,6 +123,18 @@ def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> No
     except ValueError:
         # The coroutine is closed in another context than it ran in, where nothing of ours is current.
         return
+
+
+def release(run: Run, host: Host) -> None:
+    """Let go of arguments and home, so that counting references frees the run; tell the host of a root's end."""
+    run.args = run.kwargs = None
+    if run.home is not None:
+        run.home.rest()
+        run.home = None
+    if run.parent is None:
+        host.close()
+    if type(run) is FlowRunning:
+        run.scope.journal.live.pop(run.id, None)
 
 
 def usual(run: Run, value: Any) -> State[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from headrace._engine.begin import begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.inputs import bare, explained
-from headrace._engine.life import admit, fail, finish, interrupt, ready
+from headrace._engine.life import admit, fail, finish, interrupt, ready, release
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
 from headrace._engine.runs import FlowRunning, Run
@@ -145,10 +145,7 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             bare(stop)
             raise
         finally:
-            run.args = run.kwargs = None
-            run.scope.journal.live.pop(run.id, None)
-            if run.parent is None:
-                host.close()
+            release(run, host)
 
     return live
 

@@ -7,6 +7,7 @@ What is decided here is where a call runs; how, is the lanes'.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -60,11 +61,16 @@ class Shop:
 
 
 class Lanes:
-    """The lanes of one crew: at most one on a loop, and one in threads; made when they are needed."""
+    """
+    The lanes of one crew: at most one on a loop, and one in threads; made when they are needed.
+
+    The crew holds them and not the other way round, and once closed they hold nothing: what a flow run has submitted
+    goes with it, without waiting for the garbage collector.
+    """
 
     def __init__(self, shop: Shop, crew: Crew, loop: asyncio.AbstractEventLoop | None, places: Places | None) -> None:
         self.shop = shop
-        self.crew = crew
+        self.crew: weakref.ref[Crew] = weakref.ref(crew)
         self.loop = loop
         self.places = places
         self.made: dict[bool, Lane] = {}
@@ -79,11 +85,13 @@ class Lanes:
 
     def make(self, is_async: bool) -> Lane:
         """Make a lane."""
+        crew = self.crew()
+        assert crew is not None  # it is who asks
         if is_async:
             loop = self.loop or self.shop.user_loop.get()
-            lane: Lane = LoopLane(loop, self.shop.loop_host(), self.crew, self.places)
+            lane: Lane = LoopLane(loop, self.shop.loop_host(), crew, self.places)
         else:
-            lane = ThreadLane(self.shop.pool, self.shop.thread_host, self.crew, self.places or self.shop.threads)
+            lane = ThreadLane(self.shop.pool, self.shop.thread_host, crew, self.places or self.shop.threads)
         # Two threads may both come first: one lane is used.
         return self.made.setdefault(is_async, lane)
 
@@ -94,4 +102,5 @@ class Lanes:
             gate = Gate()
             gates.append(gate)
             lane.close(gate.open)
+        self.made.clear()
         Countdown(gates, closed)

@@ -31,9 +31,11 @@ class GroupSpan:
     """
     One map or stream of which not all items may be shown.
 
-    What is below the first four attributes is counted on the back office's thread alone.
+    What is below the first eight attributes is counted on the back office's thread alone.
 
     Attributes:
+        name: The name of its span.
+        spec, parent, started: The group's own; not the group, for they would hold each other.
         light: Its context, its parent and its links.
         total: How many items there were to be when the first one began; None where that was not known.
         turns: Numbers the items as they begin, where it was not.
@@ -44,7 +46,10 @@ class GroupSpan:
     """
 
     def __init__(self, group: Group, light: LightSpan) -> None:
-        self.group = group
+        self.name = f"{group.verb} {group.spec.name}"
+        self.spec = group.spec
+        self.parent = group.parent
+        self.started = group.started
         self.light = light
         self.total = group.total
         self.turns = itertools.count(1)
@@ -57,11 +62,6 @@ class GroupSpan:
         self.slowest: list[tuple[int, int, Ended]] = []
         self.kept = 0
         self.closed = False
-
-    @property
-    def name(self) -> str:
-        """The name of its span."""
-        return f"{self.group.verb} {self.group.spec.name}"
 
     def takes(self, limit: int) -> bool:
         """Tell whether the item that begins now is left out: each, or where no length was known those past *limit*."""
@@ -128,9 +128,9 @@ class GroupSpan:
 
     def attributes(self) -> dict[str, Any]:
         """Give what its span says."""
-        spec = self.group.spec
+        spec = self.spec
         about: dict[str, Any] = {f"headrace.{spec.kind}.name": spec.name, "code.function.name": spec.function_name}
-        parent = self.group.parent
+        parent = self.parent
         if parent is not None and parent.scope.flow_run_id is not None:
             about["headrace.flow_run.id"] = parent.scope.flow_run_id
         about["headrace.items.count"] = self.count

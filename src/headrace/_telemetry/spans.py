@@ -175,8 +175,8 @@ class SpanMaker:
                 INTERNAL,
                 None,
                 group.status(),
-                group.group.started,
-                max(at, group.group.started),
+                group.started,
+                max(at, group.started),
                 SCOPE,
             )
         )
