@@ -18,6 +18,7 @@ from headrace._engine.context import current_run
 from headrace._engine.journal import CROWDED
 from headrace._engine.life import drive
 from headrace._model.events import LOG, RUNNING
+from headrace._office import BATCH
 from headrace._ports import Batch
 from headrace._stores.memory import MemoryStore
 from headrace.errors import StoreUnavailable
@@ -202,17 +203,18 @@ def test_events_are_committed_in_the_order_in_which_they_were_told(store: Failin
 
 def test_what_is_told_in_one_go_is_committed_in_bounded_batches(store: Failing) -> None:
     store.go.clear()
+    tasks = CROWDED // 2 - 10  # two events each, and who tells more waits
 
     @flow
     def long() -> None:
-        for number in range(6_000):
+        for number in range(tasks):
             step(number)
         store.go.set()
 
     long()
 
-    assert len(store.tasks) == 6_000
-    assert max(len(batch) for batch in store.batches) <= 2_000
+    assert len(store.tasks) == tasks
+    assert max(len(batch) for batch in store.batches) <= BATCH // 2 + 10
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])

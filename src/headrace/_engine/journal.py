@@ -12,7 +12,7 @@ from typing import Any, Final
 from headrace._model.events import ASK
 from headrace._ports import Observer, Progress
 
-CROWDED: Final = 20_000
+CROWDED: Final = 4_000
 
 Event = tuple[Any, ...]
 Answer = Callable[[Exception | None], None]

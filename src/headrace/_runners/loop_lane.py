@@ -64,6 +64,8 @@ class LoopLane:
         self.house: asyncio.Task[None] | None = None
         self.over: asyncio.Event | None = None
         self.ringing = False
+        # Whether a worker waits until the journal is less crowded: one for all, since each would be told on its own.
+        self.easing = False
         self.fresh = True
         self.turn = 0.0
 
@@ -154,8 +156,8 @@ class LoopLane:
         places = self.places
         held = False
         while True:
-            if self.crew.journal.crowded:
-                await self.host.settled(self.crew.journal)
+            if self.crew.journal.crowded and not self.easing:
+                await self.ease()
             call = self.next(held)
             if call is None:
                 held = False
@@ -181,6 +183,14 @@ class LoopLane:
             if not suspended and self.breathless():
                 await asyncio.sleep(0)
 
+    async def ease(self) -> None:
+        """Wait until what was told so far is committed; meanwhile no other worker begins a call, so most end."""
+        self.easing = True
+        try:
+            await self.host.settled(self.crew.journal)
+        finally:
+            self.easing = False
+
     async def rests(self) -> bool:
         """Idle until there is something to pull; tell whether there is: if not, the worker is not needed any more."""
         self.pullers -= 1
@@ -197,9 +207,13 @@ class LoopLane:
         return True
 
     def next(self, held: bool) -> Call | None:
-        """Give the next call, with a place for it, the one *held* or another; None where there is none, or no place."""
+        """
+        Give the next call, with a place for it, the one *held* or another; None where there is none, or no place.
+
+        None also while the journal is crowded: who waits for that goes on with the queue.
+        """
         places = self.places
-        if self.queue and (held or places is None or places.take(self)):
+        if self.queue and not self.easing and (held or places is None or places.take(self)):
             held = True
             while (call := self.queue.take()) is not None:
                 if self.crew.claim(call):
