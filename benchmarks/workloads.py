@@ -120,7 +120,7 @@ SUBMITTED = Setting("ours", "crowd_submitted", 50_000)
 STREAM = Setting("ours", "stream", 1_000_000, trace_map_limit=COLLAPSED)
 WEB = Setting("ours", "web", 5_000)
 PLAIN_WEB = Setting("plain", "web", 5_000)
-LAG = Setting("ours", "lagging", 100_000)
+LAG = Setting("ours", "lagging", 100_000, trace_map_limit=COLLAPSED)
 ROWS = Setting("ours", "rows_one_by_one", ITEMS, laps=3, log_level="INFO")
 BATCHES = Setting("ours", "rows_in_batches", ITEMS // 100, laps=9, log_level="INFO")
 
@@ -264,8 +264,16 @@ WORKLOADS = (
     ),
     Workload(
         "lag",
-        "a loop on which 100,000 no-op tasks are mapped, against an idle one",
+        "a loop on which 100,000 no-op tasks are mapped, collapsed, against an idle one",
         LAG,
+        Setting("plain", "idle", level="off"),
+        figure="lag",
+        bars=(Bar("value", 20),),
+    ),
+    Workload(
+        "lag-spans",
+        "the same with spans of every task, against an idle loop",
+        replace(LAG, trace_map_limit=0),
         Setting("plain", "idle", level="off"),
         figure="lag",
         bars=(Bar("value", 20),),
