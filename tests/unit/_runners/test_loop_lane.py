@@ -156,6 +156,37 @@ async def test_a_call_that_was_dropped_while_it_waited_brings_no_worker_to_a_lan
     assert raised == []
 
 
+async def test_a_lane_that_is_over_takes_no_worker_on_for_calls_that_were_dropped() -> None:
+    """They may stand in its queue still when a thread that gives its place back has the lane look there."""
+    runner = Watched(limit=1)
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: raised.append(about))
+    begun = Latch()
+    calls: list[Any] = []
+    lanes: list[Any] = []
+
+    @task
+    async def endless() -> None:
+        begun.open()
+        await asyncio.Event().wait()
+
+    @flow(task_runner=runner, on_child_failure="cancel")
+    async def main() -> None:
+        calls.extend(endless.submit().call for _ in range(3))
+        lanes.extend(runner.opened[0].made.values())
+        await begun.passed()
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await main()
+    (lane,) = lanes
+    lane.queue.put(calls[-1], inner=False)
+    await asyncio.to_thread(lane.stir)
+    await asyncio.sleep(0)
+
+    assert raised == []
+
+
 async def test_a_flow_that_submits_nothing_has_no_workers() -> None:
     before = asyncio.all_tasks()
 
