@@ -38,8 +38,13 @@ def step(i: int) -> int:
 
 
 @task
-async def fails() -> None:
-    raise LookupError
+async def takes(row: dict[str, int]) -> int:
+    return row["x"]
+
+
+@task
+async def fails(x: int = 0) -> None:
+    raise LookupError(x)
 
 
 @flow
@@ -70,6 +75,22 @@ async def maps() -> None:
 
 
 @flow
+async def maps_rows() -> None:
+    await takes.map([{"x": i} for i in range(5)])
+
+
+@flow
+async def chains() -> list[int]:
+    first = noop.map(range(5))
+    return await noop.map(first) + await noop.map(list(first))
+
+
+@flow
+async def returns_futures() -> object:
+    return [noop.submit(1), {"all": noop.map(range(3))}]
+
+
+@flow
 async def streams() -> None:
     async with noop.stream(range(5), limit=2) as results:
         async for _ in results:
@@ -80,6 +101,12 @@ async def streams() -> None:
 async def goes_on_after_a_failure() -> None:
     with contextlib.suppress(LookupError):
         await fails.submit()
+
+
+@flow
+async def goes_on_after_failures() -> None:
+    with contextlib.suppress(ExceptionGroup):
+        await fails.map(range(3))
 
 
 @flow
@@ -95,8 +122,12 @@ PROGRAMS: list[Flow[[], Any]] = [
     in_time,
     submits,
     maps,
+    maps_rows,
+    chains,
+    returns_futures,
     streams,
     goes_on_after_a_failure,
+    goes_on_after_failures,
     blocks,
 ]
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from headrace._engine.inputs import bare
 from headrace._engine.spec import Spec
 from headrace._model.annotations import watch
 from headrace._model.ids import run_id
@@ -241,6 +242,7 @@ def joined(promises: Sequence[Promise], what: str, of: int | None = None) -> lis
         try:
             values.append(promise.outcome())
         except Exception as error:
+            bare(error)  # with our frames, which hold the promises, it would hold itself
             failed += 1
             errors.setdefault(id(error), error)
     if not errors:

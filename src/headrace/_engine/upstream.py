@@ -204,21 +204,27 @@ def resolved(run: Run, value: Any, forgiving: bool = False) -> Any:
         WaitCircleError: One cannot end before *run* has.
     """
 
+    # It does not call itself, here and below: a function that its own closure holds is garbage for the collector.
     def instead(leaf: Any) -> Any:
         if isinstance(leaf, Promise):
-            if not leaf.opened:
-                raise WaitCircleError(run.name)  # else it would have been waited for
-            leaf.looked = True
-            return leaf.value if leaf.final is None else upstream_value(run, leaf.final, forgiving)
+            return promised(run, leaf, forgiving)
         if isinstance(leaf, STATES):
             return upstream_value(run, leaf, forgiving)
         if isinstance(leaf, Promises):
-            return [instead(promise) for promise in leaf.promises()]
+            return [promised(run, promise, forgiving) for promise in leaf.promises()]
         if isinstance(leaf, QUOTED):
             return leaf.value
         return resolved(run, leaf.value, forgiving or isinstance(leaf, FORGIVING))
 
     return replaced(value, instead)
+
+
+def promised(run: Run, promise: Promise, forgiving: bool) -> Any:
+    """Give the value of *promise*, an argument of *run*; of one that failed its exception, where that is forgiven."""
+    if not promise.opened:
+        raise WaitCircleError(run.name)  # else it would have been waited for
+    promise.looked = True
+    return promise.value if promise.final is None else upstream_value(run, promise.final, forgiving)
 
 
 def upstream_value(run: Run, state: State[Any], forgiving: bool) -> Any:
@@ -250,7 +256,13 @@ def results(value: Any, promises: Sequence[Promise]) -> Any:
         Exception: That of the one which failed.
         ExceptionGroup: Several did.
     """
-    given = dict(zip(map(id, promises), joined(promises, "runs whose futures were returned"), strict=True))
+    return filled(
+        value, dict(zip(map(id, promises), joined(promises, "runs whose futures were returned"), strict=True))
+    )
+
+
+def filled(value: Any, given: Mapping[int, Any]) -> Any:
+    """Give *value* with what is *given* for the futures in it, by their identity."""
 
     def instead(leaf: Any) -> Any:
         if isinstance(leaf, Promise):
@@ -258,7 +270,7 @@ def results(value: Any, promises: Sequence[Promise]) -> Any:
         if isinstance(leaf, Promises):
             return [given[id(promise)] for promise in leaf.promises()]
         if isinstance(leaf, ANNOTATIONS) and not isinstance(leaf, QUOTED):
-            return replaced(leaf.value, instead)
+            return filled(leaf.value, given)
         return leaf
 
     return replaced(value, instead)
@@ -273,7 +285,7 @@ def states(value: Any) -> Any:
         if isinstance(leaf, Promises):
             return [promise.state for promise in leaf.promises()]
         if isinstance(leaf, ANNOTATIONS) and not isinstance(leaf, QUOTED):
-            return replaced(leaf.value, instead)
+            return states(leaf.value)
         return leaf
 
     return replaced(value, instead)

@@ -54,12 +54,16 @@ class ProcessLanes:
         self.processes = host
         self.others = others
         self.workers = workers
-        self.tasks = ThreadLane(pool, host, crew, Places(workers))
+        # Let go of when it is closed: it holds the crew, which holds this.
+        self.tasks: ThreadLane | None = ThreadLane(pool, host, crew, Places(workers))
         host.enter(workers)
 
     def lane(self, spec: Spec) -> Lane:
         """Give the lane on which calls of *spec* run."""
-        return self.others.lane(spec) if spec.kind == "flow" else self.tasks
+        if spec.kind == "flow":
+            return self.others.lane(spec)
+        assert self.tasks is not None  # a crew takes nothing more once it is closed
+        return self.tasks
 
     def host(self, spec: Spec) -> Host:
         """Give the host for which the lives of calls of *spec* are compiled."""
@@ -67,6 +71,7 @@ class ProcessLanes:
 
     def close(self, closed: Callable[[], object]) -> None:
         """Close the lanes and let go of the workers, then call *closed*."""
+        self.tasks = None
         flows, tasks = Gate(), Gate()
         Countdown([flows, tasks], closed)
         self.others.close(flows.open)
