@@ -362,3 +362,31 @@ async def test_a_flow_whose_coroutine_is_closed_leaves_nothing_on_the_loop(recor
     await happens(lambda: not others())
 
     assert (WHY not in str(record.flow_runs()), cancellations()) == (True, 0)
+
+
+async def test_what_a_stopped_body_has_left_on_the_loop_may_call_tasks_after_its_end(record: Record) -> None:
+    over = asyncio.Event()
+    found: list[int] = []
+
+    @task
+    async def step(x: int) -> int:
+        return x
+
+    async def stray() -> None:
+        await over.wait()
+        found.append(await step(1))
+
+    @flow(name="main")
+    async def main() -> None:
+        left.append(asyncio.create_task(stray()))
+        await for_ever()
+
+    left: list[asyncio.Task[None]] = []
+    going = asyncio.create_task(main())
+    await happens(lambda: left)
+    stop("main")
+    await asyncio.gather(going, return_exceptions=True)
+    over.set()
+    await left[0]
+
+    assert found == [1]

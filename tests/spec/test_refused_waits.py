@@ -12,6 +12,7 @@ import pytest
 from headrace import aio, flow, futures, task
 from headrace.errors import MappingMissingIterable, RunningLoopError
 from headrace.futures import Future
+from tests.spec.cancelling import happens
 from tests.spec.forms import Form, Latch, Record, call
 from tests.spec.turns import Turns
 
@@ -212,3 +213,32 @@ def test_a_direct_call_waits_for_the_futures_it_is_given(form: Form, turns: Turn
         return value
 
     assert form.in_flow(body) == ["a", {"b": "b"}]
+
+
+async def test_blocking_is_refused_also_where_the_run_that_submitted_has_ended() -> None:
+    latch = Latch()
+    left: list[Future[None]] = []
+
+    @task
+    async def child() -> None:
+        await latch.passed()
+
+    @task
+    async def starts() -> None:
+        left.append(child.submit())
+
+    @flow
+    async def around() -> None:
+        await starts.submit()
+        await latch.passed()
+
+    @flow
+    def blocks() -> None:
+        left[0].result()
+
+    going = asyncio.create_task(around())
+    await happens(lambda: left and left[0].began)
+    with pytest.raises(RunningLoopError):
+        blocks()
+    latch.open()
+    await going

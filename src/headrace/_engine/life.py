@@ -126,11 +126,10 @@ def leave(run: Run, host: Host, before: Token[Run | None], around: object) -> No
 
 
 def release(run: Run, host: Host) -> None:
-    """Let go of arguments and home, so that counting references frees the run; tell the host of a root's end."""
+    """Let go of what *run* held, and have its home let go of it; tell the host of a root's end."""
     run.args = run.kwargs = None
     if run.home is not None:
-        run.home.rest()
-        run.home = None
+        run.home.rest()  # kept: what the body has left behind may ask where that was
     if run.parent is None:
         host.close()
     if type(run) is FlowRunning:

@@ -157,7 +157,7 @@ class LoopLane:
         held = False
         while True:
             if self.crew.journal.crowded and not self.easing:
-                await self.ease()
+                await self.pause(self.ease(), held)
             call = self.next(held)
             if call is None:
                 held = False
@@ -174,14 +174,26 @@ class LoopLane:
                     places.give()
             if home.told or task.cancelling():
                 # A cancellation that came too late for the call would hit the next one.
-                if held and places is not None:
-                    places.give()
-                self.pullers -= 1
-                self.look()
+                self.go(held)
                 return
             # Who has just waited has let the loop go on.
             if not suspended and self.breathless():
-                await asyncio.sleep(0)
+                await self.pause(asyncio.sleep(0), held)
+
+    async def pause(self, wait: Coroutine[Any, Any, None], held: bool) -> None:
+        """Await *wait*, as the worker that all others rely on: one that is cancelled there leaves to another."""
+        try:
+            await wait
+        except asyncio.CancelledError:
+            self.go(held)
+            raise
+
+    def go(self, held: bool) -> None:
+        """Pull no more; give back the place that is *held*, and have another worker come."""
+        if held and self.places is not None:
+            self.places.give()
+        self.pullers -= 1
+        self.look()
 
     async def ease(self) -> None:
         """Wait until what was told so far is committed; meanwhile no other worker begins a call, so most end."""

@@ -304,11 +304,13 @@ class Mapped(Promises):
             return self.total  # it was cut while the user's iterator was at work
         self.crew.enter(len(rest))
         self.total = self.next + len(rest)
-        with self.crew.guard:
-            self.group.total = self.total
-            whole = self.group.done == self.total
         if error is not None:
-            self.breaks(error)
+            self.breaks(error)  # before the group can be whole, for then it is asked whether it broke
+        whole = False
+        if self.rest is None:  # else that has stopped the flow, and cut the map
+            with self.crew.guard:
+                self.group.total = self.total
+                whole = self.group.done == self.total
         if whole:
             self.crew.whole(self.group)
         self.crew.count_out(1)
