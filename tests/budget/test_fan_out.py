@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from headrace import flow, task
+from headrace._hosts import signals
 from headrace.task_runners import ConcurrentTaskRunner
 from tests.chaos.processes import until
 
@@ -116,6 +117,30 @@ def test_a_map_of_ten_thousand_sync_tasks_starts_few_threads(monkeypatch: pytest
 
     assert maps() == MANY
     assert len(started) <= 2 * 64
+
+
+@pytest.mark.anyio
+async def test_a_flow_beside_a_thousand_others_looks_at_a_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers of a web application are such flows: each in a task of its own, as many as there are requests."""
+    looked: list[object] = []
+    alive = signals.alive
+
+    def counted(one: asyncio.Task[Any]) -> bool:
+        looked.append(one)
+        return alive(one)
+
+    @flow
+    async def handler(released: asyncio.Event) -> None:
+        await released.wait()
+
+    released = asyncio.Event()
+    monkeypatch.setattr(signals, "alive", counted)
+    requests = [asyncio.create_task(handler(released)) for _ in range(SOME)]
+    await asyncio.sleep(0)
+    released.set()
+    await asyncio.gather(*requests)
+
+    assert 0 < len(looked) <= 4 * SOME
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Terminations:
         tasks: How many root runs live in each asyncio task; weak, because loops are abandoned with tasks on them.
         holders: Tasks in blocks that hold runs wherever these live; heard only where no task lives that a run is in.
         came: Whether the signal came while they lived.
+        taken: Whether we have taken the signal, so that it is to be given back.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Terminations:
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self.holders: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.came = False
+        self.taken = False
 
     def enter(self, on_loop: bool) -> None:
         """Hear that a root run begins on this thread."""
@@ -85,17 +87,20 @@ class Terminations:
 
     def watch(self) -> None:
         """Take SIGTERM, if nobody has it and this is the first to live."""
-        if self.blocking or self.within_reach() or self.holding():
+        if self.blocking or self.living() or self.held():
             return
         self.came = False
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self.arrived)
+        # Ours already, where whoever had kept it has put it back since.
+        self.taken = handler is signal.SIG_DFL or handler == self.arrived
 
     def end(self, task: asyncio.Task[Any] | None) -> None:
         """Give SIGTERM back, or throw it where it came, if what has just ended in *task* was the last."""
-        if self.blocking or self.within_reach():
+        if self.blocking or self.living():
             return
-        if not self.holding():
+        if self.taken and not self.held():
             self.release()
         if self.came and task is not None:
             self.came = False
@@ -103,6 +108,14 @@ class Terminations:
             for one in sys.modules["asyncio"].all_tasks(loop):
                 outlive(one)
             loop.call_soon(throw)
+
+    def living(self) -> bool:
+        """Tell whether a root run lives in a task that can be reached: at the first one, for there may be thousands."""
+        return any(map(alive, self.tasks))
+
+    def held(self) -> bool:
+        """Tell whether a block holds runs, in a task that can be reached."""
+        return any(map(alive, self.holders))
 
     def within_reach(self) -> list[asyncio.Task[Any]]:
         """Give the tasks with root runs whose loop runs, so that cancelling them has an effect."""
@@ -127,6 +140,7 @@ class Terminations:
 
     def release(self) -> None:
         """Give SIGTERM back, if it is ours."""
+        self.taken = False
         if signal.getsignal(signal.SIGTERM) == self.arrived:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
