@@ -63,6 +63,8 @@ class LoopLane:
         self.context = Context()
         self.house: asyncio.Task[None] | None = None
         self.over: asyncio.Event | None = None
+        # Also where it never had a house, as a lane that never got a place.
+        self.closed = False
         self.ringing = False
         # Whether a worker waits until the journal is less crowded: one for all, since each would be told on its own.
         self.easing = False
@@ -109,7 +111,7 @@ class LoopLane:
 
     def look(self) -> None:
         """See that somebody pulls while there is something to pull."""
-        if self.over is not None and self.over.is_set():
+        if self.closed:
             return  # what is in the queue was dropped, and who stirs gives a place back
         if self.pullers or not self.queue or (self.places is not None and not self.places.free(self)):
             return
@@ -141,6 +143,7 @@ class LoopLane:
 
     def end(self, closed: Callable[[], object]) -> None:
         """End the workers."""
+        self.closed = True
         if self.house is None or self.house.done():
             closed()
             return

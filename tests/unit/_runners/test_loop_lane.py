@@ -16,10 +16,12 @@ from headrace import aio, flow, task
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
 from headrace._hosts.loop import LoopHost
-from headrace._runners.loop_lane import BREATH, KEPT
+from headrace._runners.loop_lane import BREATH, KEPT, LoopLane
 from headrace.futures import Future
+from headrace.runtime import cancelled
 from headrace.task_runners import ConcurrentTaskRunner
 from headrace.testing import virtual_time
+from tests.spec.cancelling import others
 from tests.spec.forms import Latch, Record
 from tests.spec.watched import Watched
 
@@ -415,6 +417,38 @@ async def test_a_cancelled_call_gives_its_place_and_its_worker_free(record: Reco
 
     assert await main() == ["Cancelled", "then"]
     assert runner.rests()
+
+
+async def test_a_lane_that_never_got_a_place_stays_closed_when_one_is_free(record: Record) -> None:
+    runner = Watched(limit=1)
+    begun = Latch()
+
+    @task
+    def holds_the_place() -> None:
+        begun.open()
+        while not cancelled():
+            threading.Event().wait(0.001)
+
+    @task
+    async def waits_for_it() -> None: ...
+
+    @flow(task_runner=runner, on_child_failure="cancel")
+    async def main() -> None:
+        holds_the_place.submit()
+        await begun.passed()
+        waits_for_it.submit()
+        lanes.extend(runner.opened[0].made.values())
+        raise LookupError
+
+    lanes: list[Any] = []
+    with pytest.raises(LookupError):
+        await main()
+    await asyncio.to_thread(runner.rests)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert [lane.house for lane in lanes if isinstance(lane, LoopLane)] == [None]
+    assert others() == []
 
 
 @pytest.mark.parametrize("limit", [None, 3])
