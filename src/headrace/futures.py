@@ -97,7 +97,7 @@ class Future(Promise, Generic[T_co]):
         Raises:
             RunningLoopError: An event loop runs on this thread, which this would block: `await` the future there.
         """
-        return self.opened or blocked([self], timeout)
+        return blocked([self], timeout)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         self.looked = True
@@ -309,6 +309,9 @@ class AsCompleted(Generic[T]):
         while self._left:
             future = self._take()
             if future is not None:
+                blocked(
+                    [future], None
+                )  # it has ended: nothing to wait for, but a place to hear that the flow is to stop
                 yield future
             elif not blocked([self._next], self._remaining()):
                 raise self._late()

@@ -91,12 +91,11 @@ class ThreadHost(Rooted):
         places = None if call is None else call.places
         if not seconds:
             return
-        lock = locked()
         if call is None or places is None:
-            self.wait(lock, once(lock), seconds)
+            self.stand((), seconds)
             return
         places.aside(call)
-        self.wait(lock, once(lock), seconds)
+        self.stand((), seconds)
         self.back(call, places)
 
     def home(self, run: Run) -> Home:
@@ -112,35 +111,56 @@ class ThreadHost(Rooted):
         Raises:
             RunningLoopError: An event loop runs on this thread, and this is not within a sync flow called on it.
             WaitCircleError: The call would wait for itself.
-            RunCancelled: The run that waits is to stop.
+            RunCancelled: The run that waits is to stop; also where there is nothing to wait for, since what it waits
+                for is stopped with it.
         """
         if all(gate.opened for gate in gates):
+            if not shielded:
+                heed(current_run.get())
             return True
         refuse_on_loop(gates)
         call = current_call()
         refuse_circle(call, gates)
         forsake(gates)
-        arrived = locked()
-        rouse = once(arrived)
-        countdown = Countdown(gates, rouse)
         places = None if call is None else call.places
         if call is not None:
             call.awaits = tuple(gates)
             if places is not None:
                 places.aside(call)
         try:
-            self.wait(arrived, rouse, seconds, heeding=not shielded)
+            self.stand(gates, seconds, heeding=not shielded)
         finally:
-            countdown.forget()
             if call is not None:
                 call.awaits = ()
                 if places is not None:
                     self.back(call, places)
         return all(gate.opened for gate in gates)
 
-    def wait(self, lock: Lock, rouse: Callable[[], None], seconds: float, *, heeding: bool = True) -> None:
+    def stand(self, gates: Sequence[Gate], seconds: float, *, heeding: bool = True) -> None:
         """
-        Block until *lock* can be acquired, which *rouse* releases, or for *seconds*.
+        Block until all *gates* are open, or for *seconds*; without gates for *seconds* in any case.
+
+        Who stops a run rouses those who wait in it, and may come to that when the body has heard and waits anew, in its
+        cleanup: that wait goes on.
+        """
+        end = self.clock.now() / 1e9 + seconds
+        roused = True
+        while roused:
+            arrived = locked()
+            rouse = once(arrived)
+            countdown = Countdown(gates, rouse) if gates else None
+            try:
+                roused = self.wait(arrived, rouse, seconds, heeding=heeding)
+            finally:
+                if countdown is not None:
+                    countdown.forget()
+            if gates and all(gate.opened for gate in gates):
+                return
+            seconds = max(0.0, end - self.clock.now() / 1e9)
+
+    def wait(self, lock: Lock, rouse: Callable[[], None], seconds: float, *, heeding: bool = True) -> bool:
+        """
+        Block until *lock* can be acquired, which *rouse* releases, or for *seconds*; tell whether it was.
 
         Raises:
             RunCancelled: The run that waits is to stop, unless it is not *heeding* that.
@@ -152,12 +172,13 @@ class ThreadHost(Rooted):
         innermost = runs[0] if runs else None
         try:
             heed(innermost)
-            wall.wait(lock, seconds)
+            roused = wall.wait(lock, seconds)
             heed(innermost)
         finally:
             with stopping_guard:
                 for run in runs:
                     run.stops = [one for one in run.stops or () if one is not rouse] or None
+        return roused
 
     def may_block(self) -> bool:
         """Tell whether code on this stack may wait in this thread."""
