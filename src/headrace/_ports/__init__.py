@@ -2,119 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-import attrs
-
 from headrace._model.events import Transition
-from headrace._model.records import FlowRun, LogLine, Request, TaskRun
-
-Row = Sequence[Any]
-
-
-@attrs.define
-class Batch:
-    """What one commit holds: the rows of flow runs, task runs and log lines as they now stand."""
-
-    flow_runs: list[Row] = attrs.Factory(list[Row])
-    task_runs: list[Row] = attrs.Factory(list[Row])
-    logs: list[Row] = attrs.Factory(list[Row])
-    strict: bool = False
-
-    def __len__(self) -> int:
-        return len(self.flow_runs) + len(self.task_runs) + len(self.logs)
-
-
-class Store(Protocol):
-    """Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own."""
-
-    where: str
-
-    async def open(self) -> None:
-        """
-        Make ready for `append`; create what is missing.
-
-        Raises:
-            StoreUnavailable: It cannot be opened, or is of a newer version.
-        """
-        ...
-
-    async def append(self, batch: Batch) -> None:
-        """
-        Write *batch* as one transaction; a row replaces the one of the same run.
-
-        Raises:
-            StoreUnavailable: Nothing of it was written.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Let go of files and connections; may be opened again."""
-        ...
-
-    async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
-        """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
-        ...
-
-    async def task_runs(
-        self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
-    ) -> list[TaskRun]:
-        """
-        List the task runs whose ids begin with *prefix*, in the order in which they were called.
-
-        Args:
-            limit: So many at most.
-            state: Only those whose state has this type.
-            slowest: Only those that ended, the slowest first.
-        """
-        ...
-
-    async def task_counts(self, prefix: str) -> dict[str, int]:
-        """Count the task runs whose ids begin with *prefix*, by the type of their state."""
-        ...
-
-    async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
-        """List the flow runs that the runs *run_ids* called, oldest first."""
-        ...
-
-    async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
-        """List at most *limit* log lines of *run_ids* and of the task runs under them, oldest first."""
-        ...
-
-    async def delete(self, run_id: str) -> int:
-        """Remove a flow run and its subflows, with task runs and log lines; give the number of flow runs."""
-        ...
-
-    async def request(self, request: Request) -> bool:
-        """
-        Leave *request* for the process that runs the run; asking twice is asking once.
-
-        Gives False, and leaves nothing, where no such run goes on.
-        """
-        ...
-
-    async def requests(self, run_ids: Collection[str]) -> list[Request]:
-        """
-        List what was asked of the runs *run_ids* and not heard yet, oldest first.
-
-        Made to be called often by who appends: while nobody else wrote, nothing is read.
-        """
-        ...
-
-    async def heard(self, requests: Collection[Request]) -> None:
-        """
-        Remove *requests*; those of a run also go when it is deleted.
-
-        Raises:
-            StoreUnavailable: They are still there: another process was writing, and is not waited for as long as in
-                `append`.
-        """
-        ...
-
-    async def facts(self) -> dict[str, str]:
-        """Give what `headrace doctor` shows of the store."""
-        ...
+from headrace._ports.stores import Batch as Batch
+from headrace._ports.stores import Codec as Codec
+from headrace._ports.stores import Results as Results
+from headrace._ports.stores import ResultStorage as ResultStorage
+from headrace._ports.stores import Row as Row
+from headrace._ports.stores import Store as Store
+from headrace._ports.stores import Which as Which
 
 
 class Trace(Protocol):
@@ -148,6 +46,10 @@ class Observer(Protocol):
 
     def began(self, run: Any) -> None:
         """Hear of a flow run that has begun, after its commit; called on the back office's thread."""
+        ...
+
+    def undone(self, run: Any, at: int) -> None:
+        """Hear that a run that had completed was rolled back *at* that time, after its commit; called there."""
         ...
 
     def grouped(self, group: Any, at: int) -> None:
@@ -301,10 +203,12 @@ class Host(Protocol):
 
     Attributes:
         elsewhere: Whether bodies are called in other processes, so that `call` is to call them all.
+        on_loop: Whether who waits suspends, and must not block.
     """
 
     clock: Clock
     elsewhere: bool
+    on_loop: bool
 
     def parcel(self, spec: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """
@@ -389,4 +293,29 @@ class Host(Protocol):
 
     async def answer(self, value: Awaitable[Any]) -> Any:
         """Give what *value* comes to: a hook's or a condition's coroutine."""
+        ...
+
+    async def recall(self, desk: Any, key: str) -> Any:
+        """Give the result that the store of *desk* has under *key*; None where there is none, or it cannot be read."""
+        ...
+
+    async def with_store(self, desk: Any, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """
+        Have the back office of *desk* do *work* with its store; give what comes of it.
+
+        Raises:
+            StoreUnavailable: The store cannot.
+        """
+        ...
+
+    async def aside(self, function: Callable[[], Any]) -> Any:
+        """Give what *function* returns, which blocks for a while: in another thread where this one is a loop's."""
+        ...
+
+    def may_wait(self) -> bool:
+        """Tell whether the code on this stack may wait for others."""
+        ...
+
+    def keeping(self, spec: Any, body: Any) -> Any:
+        """Give *body* with what keeps its results and finds them again around it."""
         ...

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.errors.base import HeadraceError, OptionError, OptionTypeError, taken_apart
+from headrace.errors.base import nearest as nearest
+from headrace.errors.base import rebuilt as rebuilt
+from headrace.errors.base import short as short
+from headrace.errors.base import wrong_type as wrong_type
+from headrace.errors.results import (
+    CorruptResult,
+    HashError,
+    MissingResult,
+    ResultNotFound,
+    ResultStorageError,
+    SerializationError,
+    TransactionError,
+    UntrustedResult,
+)
+
 __all__ = [
     "AmbiguousRunId",
     "CancelledRun",
+    "CorruptResult",
     "CrashedRun",
     "CrewGone",
     "DatabaseTooNew",
     "FailedRun",
     "FlowRunTimeoutError",
+    "HashError",
     "HeadraceError",
     "InvalidNameError",
     "MappingLengthMismatch",
@@ -29,6 +47,8 @@ __all__ = [
     "ParameterTypeError",
     "PausedRun",
     "ReservedArgumentError",
+    "ResultNotFound",
+    "ResultStorageError",
     "RunCancelled",
     "RunEnded",
     "RunNameError",
@@ -36,6 +56,7 @@ __all__ = [
     "RunTimeoutError",
     "RunningLoopError",
     "RuntimeUseError",
+    "SerializationError",
     "SettingError",
     "SourceTooLong",
     "SpentSource",
@@ -45,7 +66,9 @@ __all__ = [
     "SubmissionError",
     "TaskRunTimeoutError",
     "TerminationSignal",
+    "TransactionError",
     "UnfinishedRun",
+    "UntrustedResult",
     "UpstreamTaskError",
     "WaitCircleError",
     "WaitTimeoutError",
@@ -54,53 +77,7 @@ __all__ = [
 ]
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which of *known* looks most like *word*, as the end of a sentence."""
-    import difflib  # noqa: PLC0415 - 1 ms to import, for a word that was mistyped
-
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
-
-
-def short(value: object, limit: int = 120) -> str:
-    """Give the repr of *value* on one line of at most *limit* characters, even if its __repr__ raises."""
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def rebuilt(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make a *kind* that says what one with *args* said, without the __init__ that built its sentence."""
-    made = kind.__new__(kind, *args)
-    # That of ValueError, ImportError and the like: it fills in what they keep beside the args.
-    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    builtin.__init__(made, *args)
-    return made
-
-
-def taken_apart(error: BaseException) -> tuple[Any, ...]:
-    """Give what pickle makes *error* of again: an exception's own way calls __init__ with a whole sentence."""
-    return rebuilt, (type(error), error.args), error.__dict__
-
-
-class HeadraceError(Exception):
-    """What all of our ordinary errors share."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return taken_apart(self)
-
-
 # -- decoration ---------------------------------------------------------------------------------------------
-
-
-class OptionError(HeadraceError, ValueError):
-    """An option of @flow or @task has a value it cannot have, or contradicts another."""
-
-
-class OptionTypeError(HeadraceError, TypeError):
-    """An option of @flow or @task is unknown or of the wrong type."""
 
 
 class InvalidNameError(OptionError):
@@ -374,10 +351,6 @@ class UnfinishedRun(HeadraceError):
     """The result of a run that has not ended was asked for."""
 
 
-class MissingResult(HeadraceError):
-    """A run completed, but its value was not kept with the state."""
-
-
 class UpstreamTaskError(HeadraceError):
     """
     A run was not started because one it waits for did not complete.
@@ -484,8 +457,3 @@ class MissingExtra(HeadraceError, ImportError):
 
     def __init__(self, wanted: str, extra: str) -> None:
         super().__init__(f'{wanted} needs packages that are not installed. Run: pip install "headrace[{extra}]"')
-
-
-def wrong_type(owner: str, option: str, wanted: str, value: Any) -> OptionTypeError:
-    """Build the error for an *option* of *owner* whose *value* is of the wrong type."""
-    return OptionTypeError(f"{option} of {owner} must be {wanted}, not {short(value)} ({type(value).__name__}).")

@@ -1,0 +1,306 @@
+"""Ports of stores: where runs, results and the bytes of large results are kept, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack
+
+import attrs
+
+from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
+
+if TYPE_CHECKING:
+    from headrace._model.filters import KeyFilter
+
+Row = Sequence[Any]
+
+
+@attrs.define
+class Batch:
+    """
+    What one commit holds: the rows of flow runs, task runs, log lines and results as they now stand.
+
+    Attributes:
+        kept_runs: Of task runs that simply completed: the first six values, and the 32 signs of the key of the result.
+    """
+
+    flow_runs: list[Row] = attrs.Factory(list[Row])
+    task_runs: list[Row] = attrs.Factory(list[Row])
+    kept_runs: list[Row] = attrs.Factory(list[Row])
+    logs: list[Row] = attrs.Factory(list[Row])
+    results: list[StoredResult] = attrs.Factory(list[StoredResult])
+    strict: bool = False
+
+    def __len__(self) -> int:
+        return len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)
+
+
+class Which(TypedDict, total=False):
+    """
+    Which results are meant: those of which all that is said here holds.
+
+    Attributes:
+        begins: Their keys begin so.
+        task: The task or flow of this name returned them.
+        before: They were made before this moment, in nanoseconds since 1970.
+        expired: They expire, and do so at this moment or before.
+        cached: Whether only those are meant that are found by a cache key, not those kept for their run alone.
+    """
+
+    begins: str
+    task: str | None
+    before: int | None
+    expired: int | None
+    cached: bool
+
+
+class Results(Protocol):
+    """The results and leases in a store. Used as the store is, but for `look`."""
+
+    @property
+    def guard(self) -> AbstractContextManager[Any]:
+        """What is held while `look` is at work; whoever forks takes it first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what `look` uses; it may be used again."""
+        ...
+
+    async def learn(self, known: KeyFilter, limit: int) -> None:
+        """
+        Tell *known* at most *limit* of the keys that it was not told yet; complete it, where those are all.
+
+        A store in which to look is as quick as in a filter tells nothing.
+
+        Raises:
+            StoreUnavailable: It cannot be read.
+        """
+        ...
+
+    async def recall(self, keys: Collection[str]) -> dict[str, StoredResult]:
+        """
+        Give what is kept under *keys*, expired or not; those without anything are left out.
+
+        Raises:
+            StoreUnavailable: It cannot be read.
+        """
+        ...
+
+    def look(self, key: str) -> StoredResult | None:
+        """
+        Give what is kept under *key*. Blocks for 5 us where nobody is in the way and the file is warm; any thread may.
+
+        Raises:
+            StoreUnavailable: It cannot be read.
+        """
+        ...
+
+    async def listed(
+        self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]
+    ) -> list[StoredResult]:
+        """
+        List at most *limit* results, newest first, without their bytes.
+
+        Args:
+            after: Only those that come behind this one, whether it is still there or not.
+            which: Only those of which all of this holds.
+        """
+        ...
+
+    async def total(self, **which: Unpack[Which]) -> tuple[int, int]:
+        """Count the results of which all of *which* holds, and their bytes."""
+        ...
+
+    async def taken(self, results: Collection[StoredResult]) -> set[tuple[str, str]]:
+        """Give those of the places of *results* beside the store, storage and name, that results in it still need."""
+        ...
+
+    async def forget(self, results: Collection[StoredResult]) -> int:
+        """Remove *results* where they were not made anew meanwhile; give how many that were."""
+        ...
+
+    async def claim(self, name: str, owner: str, *, now: int, until: int, dead: str = "") -> tuple[str, int] | None:
+        """
+        Have *owner* hold the lease *name* until then, in nanoseconds since 1970.
+
+        Gives None where it does now; else who holds it, and until when. A lease of *dead* is taken from it.
+        """
+        ...
+
+    async def renew(self, names: Collection[str], owner: str, until: int) -> None:
+        """Have *owner* hold those of the leases *names* that are still its own until then."""
+        ...
+
+    async def release(self, name: str, owner: str) -> None:
+        """Give the lease *name* back, if it is *owner*'s."""
+        ...
+
+
+class Store(Protocol):
+    """Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own."""
+
+    where: str
+
+    @property
+    def results(self) -> Results:
+        """The results and leases in it."""
+        ...
+
+    async def open(self) -> None:
+        """
+        Make ready for `append`; create what is missing.
+
+        Raises:
+            StoreUnavailable: It cannot be opened, or is of a newer version.
+        """
+        ...
+
+    async def append(self, batch: Batch) -> None:
+        """
+        Write *batch* as one transaction; a row replaces the one of the same run.
+
+        Raises:
+            StoreUnavailable: Nothing of it was written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections; may be opened again."""
+        ...
+
+    async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
+        """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
+        ...
+
+    async def task_runs(
+        self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
+    ) -> list[TaskRun]:
+        """
+        List the task runs whose ids begin with *prefix*, in the order in which they were called.
+
+        Args:
+            limit: So many at most.
+            state: Only those whose state has this type.
+            slowest: Only those that ended, the slowest first.
+        """
+        ...
+
+    async def task_counts(self, prefix: str) -> dict[str, int]:
+        """Count the task runs whose ids begin with *prefix*, by the type of their state."""
+        ...
+
+    async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
+        """List the flow runs that the runs *run_ids* called, oldest first."""
+        ...
+
+    async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
+        """List at most *limit* log lines of *run_ids* and of the task runs under them, oldest first."""
+        ...
+
+    async def delete(self, run_id: str) -> int:
+        """Remove a flow run and its subflows, with task runs and log lines; give the number of flow runs."""
+        ...
+
+    async def request(self, request: Request) -> bool:
+        """
+        Leave *request* for the process that runs the run; asking twice is asking once.
+
+        Gives False, and leaves nothing, where no such run goes on.
+        """
+        ...
+
+    async def requests(self, run_ids: Collection[str]) -> list[Request]:
+        """
+        List what was asked of the runs *run_ids* and not heard yet, oldest first.
+
+        Made to be called often by who appends: while nobody else wrote, nothing is read.
+        """
+        ...
+
+    async def heard(self, requests: Collection[Request]) -> None:
+        """
+        Remove *requests*; those of a run also go when it is deleted.
+
+        Raises:
+            StoreUnavailable: They are still there: another process was writing, and is not waited for as long as in
+                `append`.
+        """
+        ...
+
+    async def facts(self) -> dict[str, str]:
+        """Give what `headrace doctor` shows of the store."""
+        ...
+
+
+class Codec(Protocol):
+    """
+    How a value becomes bytes, and bytes a value again.
+
+    Attributes:
+        name: Stands beside the bytes: 1 to 60 of a-z, 0-9 and . _ / + -
+        safe: Whether bytes that anyone may have written can be read: reading runs no code of theirs.
+    """
+
+    name: str
+    safe: bool
+
+    def dump(self, value: Any, file: BinaryIO) -> None:
+        """
+        Write *value* to *file*, in pieces where it is large.
+
+        Raises:
+            SerializationError: It has no such form.
+        """
+        ...
+
+    def load(self, file: BinaryIO) -> Any:
+        """
+        Read the value back from *file*, to its end; its bytes are known to be those that were written.
+
+        Raises:
+            SerializationError: They make no value here and now.
+        """
+        ...
+
+
+class ResultStorage(Protocol):
+    """
+    Where the bytes of large results are kept, each under a key. Its methods block; used from several threads at once.
+
+    Attributes:
+        where: What it is called in sentences and records, and where it is found again; holds no secret.
+        trusted: Whether nobody else writes there, so that pickles may be loaded from it.
+    """
+
+    where: str
+    trusted: bool
+
+    def write(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
+        """
+        Keep what *fill* writes to the file it is given, whole or not at all, in the place of what was under *key*.
+
+        Raises:
+            ResultStorageError: It could not be written. What was there before still is.
+            Exception: Whatever *fill* raises.
+        """
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """
+        Open what is kept under *key* for reading from its start; it can seek. The caller closes it.
+
+        Raises:
+            ResultNotFound: There is nothing.
+            ResultStorageError: It could not be read.
+        """
+        ...
+
+    def delete(self, key: str) -> bool:
+        """
+        Remove what is kept under *key*; tell whether there was anything.
+
+        Raises:
+            ResultStorageError: It could not be removed.
+        """
+        ...
