@@ -82,7 +82,7 @@ def test_a_file_of_version_1_becomes_what_a_new_one_is(home: Path, tmp_path: Pat
 
     assert before[0] == 1
     assert made(home / "headrace.db") == made(tmp_path / "new.db")
-    assert made(tmp_path / "new.db")[0] == schema.VERSION == 2
+    assert made(tmp_path / "new.db")[0] == schema.VERSION == 3
 
 
 def test_a_program_goes_on_with_a_file_of_version_1_and_loses_nothing_of_it(home: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_program_that_holds_a_file_of_version_1_open_goes_on_writing_it(home: 
         older.execute("UPDATE flow_run SET name = 'after' WHERE flow_name = 'daily'")
 
     assert rows(home, "SELECT name FROM flow_run WHERE flow_name = 'daily'") == [("after",)]
-    assert made(home / "headrace.db")[0] == 2
+    assert made(home / "headrace.db")[0] == schema.VERSION
 
 
 def test_looking_changes_no_version(home: Path) -> None:

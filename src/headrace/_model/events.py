@@ -3,8 +3,9 @@ Events: the transitions of a run as small tuples, and what a list of them amount
 
 An event is `(run, stamp, at, said)`: whose it is, the type and name of the state entered, nanoseconds since 1970, and
 the state's message. Log lines travel the same way under the stamp LOG, with `(level, logger, message)` as what is said.
-Under GROUP comes, in the place of a run, a map or stream of which every run has ended; under ASK comes who wants to be
-called when all before is committed.
+Under RESULT comes what a run returned, as it is to be stored. Under GROUP comes, in the place of a run, a map or stream
+of which every run has ended; under ASK comes who wants to be called when all before is committed, under ERRAND who has
+something to do with the store, and under RECALL who wants to know what it holds under a key.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ LOG: Final[Stamp] = ("LOG", "Log")
 CANCELLING: Final[Stamp] = ("CANCELLING", "Cancelling")
 GROUP: Final[Stamp] = ("GROUP", "Group")
 ASK: Final[Stamp] = ("ASK", "Ask")
+ERRAND: Final[Stamp] = ("ERRAND", "Errand")
+RECALL: Final[Stamp] = ("RECALL", "Recall")
+RESULT: Final[Stamp] = ("RESULT", "Result")
+ROLLED_BACK: Final[Stamp] = ("COMPLETED", "RolledBack")
+CACHED: Final[Stamp] = ("COMPLETED", "Cached")
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 STORED_MESSAGE: Final = 8_000

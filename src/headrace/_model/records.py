@@ -22,6 +22,8 @@ class TaskRun:
         parent_task_run_id: The task whose body made the call, if one did.
         run_count: Attempts begun.
         transitions: Each state entered: type, name, moment, message.
+        result_key: What its result is kept under; None where it is not.
+        cached_from: The run that computed its result, where that was found instead of running the body.
     """
 
     id: str
@@ -35,6 +37,8 @@ class TaskRun:
     run_count: int = 1
     tags: tuple[str, ...] = ()
     transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
+    result_key: str | None = None
+    cached_from: str | None = None
 
     @property
     def total_run_time(self) -> float | None:
@@ -52,6 +56,7 @@ class FlowRun:
         parent_id: The flow run or task run whose body made the call, if one did.
         durability: How surely the run was recorded: off, batched or strict.
         owner: Host and process that ran it.
+        result_key: What its result is kept under; None where it is not.
     """
 
     id: str
@@ -69,11 +74,44 @@ class FlowRun:
     owner: str | None = None
     trace_id: str | None = None
     transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
+    result_key: str | None = None
 
     @property
     def total_run_time(self) -> float | None:
         """Seconds from start to end; None before the end."""
         return elapsed(self.start_time, self.end_time)
+
+
+@attrs.frozen
+class StoredResult:
+    """
+    What is kept of a value that a run returned.
+
+    Attributes:
+        key: The cache key it is found by, or the id of the run where it is not cached.
+        run_id: The run that returned it.
+        task_name: The name of the task, or of the flow.
+        created: When, in nanoseconds since 1970.
+        expires: From when on it counts as gone; None for never.
+        codec: The form of the bytes.
+        size, digest: How many bytes there are, and what they are told from others by.
+        data: The bytes, where they are few.
+        storage, name: Where they lie else, and under which name there.
+        trace_id: The trace of the run that returned it, in hexadecimal digits; None where it was not traced.
+    """
+
+    key: str
+    run_id: str
+    task_name: str
+    created: int
+    expires: int | None
+    codec: str
+    size: int
+    digest: str
+    data: bytes | None = None
+    storage: str | None = None
+    name: str | None = None
+    trace_id: str | None = None
 
 
 @attrs.frozen

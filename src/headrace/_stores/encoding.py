@@ -6,16 +6,21 @@ SQLite's JSON functions read it in one call; a call for each row would cost more
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from headrace._model.records import StoredResult
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.rows import TASK_HEAD
 
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
+LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
 def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
@@ -32,10 +37,40 @@ def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
     kinds = (
         (schema.WRITE_FLOWS, flows),
         (schema.WRITE_COMPLETED, narrow),
+        (schema.WRITE_KEPT, [f"{row[0]}{row[4]:019d}{row[5]:019d}{row[6]}{row[2]}" for row in batch.kept_runs]),
         (schema.WRITE_TASKS, full),
         (schema.WRITE_LOGS, batch.logs),
+        (schema.WRITE_RESULTS, [result_row(one) for one in batch.results]),
     )
     return [(statement, list(rows)) for statement, rows in kinds if rows]
+
+
+def result_row(one: StoredResult) -> tuple[Any, ...]:
+    """Give a result as SQLite is to have it."""
+    expires = None if one.expires is None else min(one.expires, LATEST)
+    head = (one.key, one.run_id, one.task_name, one.created, expires, one.codec, one.size, one.digest)
+    return (*head, one.storage, one.name, one.trace_id, None if one.data is None else as_text(one.data))
+
+
+def as_text(data: bytes) -> str:
+    """Give *data* as text that SQLite's JSON functions keep: as it is, behind a "t", or in base64, behind a "b"."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return f"b{base64.b64encode(data).decode()}" if "\0" in text else f"t{text}"
+
+
+def result_record(row: Sequence[Any]) -> StoredResult:
+    """Read a result's row; bytes that cannot be told any more are left out, so that they are missed when asked for."""
+    key, run_id, task_name, created, expires, codec, size, digest, storage, name, trace_id, text = row
+    data: bytes | None = None
+    if text is not None:
+        try:
+            data = text[1:].encode() if text[:1] == "t" else base64.b64decode(text[1:], validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+    return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, data, storage, name, trace_id)
 
 
 def as_json(value: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun
 from headrace._ports import Batch
-from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record
+from headrace._stores.memory_results import MemoryResults
+from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record, with_key
 
 EPOCH = -1
 END = 9
@@ -25,6 +26,7 @@ class MemoryStore:
         self.tasks: dict[str, tuple[Any, ...]] = {}
         self.lines: list[tuple[Any, ...]] = []
         self.asked: dict[tuple[str, str], Request] = {}
+        self.results = MemoryResults()
 
     async def open(self) -> None:
         """Nothing is to be opened."""
@@ -37,6 +39,7 @@ class MemoryStore:
         for rows, columns, kept in (
             (batch.flow_runs, FLOW_COLUMNS, self.flows),
             (batch.task_runs, TASK_COLUMNS, self.tasks),
+            ([with_key(row) for row in batch.kept_runs], TASK_COLUMNS, self.tasks),
         ):
             for row in rows:
                 full = padded(row, columns)
@@ -44,6 +47,7 @@ class MemoryStore:
                 if known is None or (full[EPOCH] or 1) >= (known[EPOCH] or 1):
                     kept[full[0]] = full
         self.lines.extend(tuple(line) for line in batch.logs)
+        self.results.kept.update((one.key, one) for one in batch.results)
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
         """List flow runs, newest first."""
@@ -90,8 +94,9 @@ class MemoryStore:
         removed = sum([await self.delete(child.id) for child in await self.children(sorted(below))])
         self.flows.pop(run_id, None)
         await self.heard(await self.requests([run_id]))
-        for task in below - {run_id}:
+        for task in below:
             self.tasks.pop(task, None)
+            self.results.kept.pop(task, None)
         self.lines = [line for line in self.lines if prefix_of(line[0]) != prefix]
         return removed + 1
 

@@ -11,13 +11,19 @@ from headrace._model.records import FlowRun, LogLine, Request, TaskRun, instant,
 
 FLOW_COLUMNS: Final = (
     "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
-    "end_time", "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history", "epoch",
+    "end_time", "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history",
+    "result_key", "epoch",
 )  # fmt: skip
 TASK_COLUMNS: Final = (
     "id", "flow_run_id", "task_name", "state_type", "start_time", "end_time",
-    "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt", "epoch",
+    "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt",
+    "result_key", "cached_from", "epoch",
 )  # fmt: skip
 LOG_COLUMNS: Final = ("run_id", "at", "level", "logger", "message")
+RESULT_COLUMNS: Final = (
+    "key", "run_id", "task_name", "created", "expires", "codec", "size", "digest", "storage", "name",
+    "trace_id", "data",
+)  # fmt: skip
 TASK_HEAD: Final = 6
 
 Transitions = tuple[tuple[str, str, Any, str | None], ...]
@@ -26,7 +32,7 @@ Transitions = tuple[tuple[str, str, Any, str | None], ...]
 def flow_record(row: Sequence[Any]) -> FlowRun:
     """Read a flow run's row."""
     run_id, name, flow_name, version, kind, state_name, message, created, start, end, *more = row
-    count, tags, parameters, parent, level, owner, trace, history, _ = more
+    count, tags, parameters, parent, level, owner, trace, history, result_key, _ = more
     state = stored_state((kind, state_name), message, end or start or created, flow_run_id=run_id)
     return FlowRun(
         id=run_id,
@@ -44,6 +50,7 @@ def flow_record(row: Sequence[Any]) -> FlowRun:
         owner=owner,
         trace_id=trace,
         transitions=transitions(loaded(history), start, end, (kind, state_name), message),
+        result_key=result_key,
     )
 
 
@@ -64,6 +71,8 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         tags,
         history,
         _,
+        result_key,
+        cached_from,
         _,
     ) = row
     stamp = (kind, state_name or kind.title())
@@ -79,6 +88,8 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         run_count=count or 1,
         tags=tuple(loaded(tags) or ()),
         transitions=transitions(loaded(history), start, end, stamp, message),
+        result_key=result_key,
+        cached_from=cached_from,
     )
 
 
@@ -116,3 +127,9 @@ def loaded(value: Any) -> Any:
 def padded(row: Sequence[Any], columns: Sequence[str]) -> tuple[Any, ...]:
     """Give *row* with what was left out at its end."""
     return (*row, *(None,) * (len(columns) - len(row)))
+
+
+def with_key(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Give the row of a task run that is its head, and behind it the key of its result, with all its columns."""
+    *head, key = row
+    return (*head, *[key if column == "result_key" else None for column in TASK_COLUMNS[TASK_HEAD:]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from headrace._model.ids import FIRST, PREFIX_LENGTH
-from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS
+from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS
 
 # Not `value->>0`, which means the same: that is of SQLite 3.38, and takes longer.
 VALUE: Final = "json_extract(value, '$[{}]')"
@@ -50,9 +50,41 @@ REQUESTS: Final = (
     ) WITHOUT ROWID
     """,
 )
+# What runs returned, by cache key or run id: small values in the row, as text or, after a "b", in base64. And who holds
+# what for how long: a row that is taken over once it has expired.
+RESULTS: Final = (
+    """
+    CREATE TABLE result (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,
+        run_id TEXT NOT NULL, task_name TEXT NOT NULL, created INTEGER NOT NULL, expires INTEGER,
+        codec TEXT NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, storage TEXT, name TEXT,
+        trace_id TEXT, data TEXT
+    )
+    """,
+    "CREATE INDEX result_created ON result (created)",
+    "CREATE INDEX result_name ON result (name) WHERE name IS NOT NULL",
+    "ALTER TABLE flow_run ADD COLUMN result_key TEXT",
+    "ALTER TABLE task_run ADD COLUMN result_key TEXT",
+    "ALTER TABLE task_run ADD COLUMN cached_from TEXT",
+    """
+    CREATE TABLE lease (
+        name TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+)
 # STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
-STEPS: Final = (RUNS, REQUESTS)
+STEPS: Final = (RUNS, REQUESTS, RESULTS)
 VERSION: Final = len(STEPS)
+WITH_RESULTS: Final = 3
+
+
+def as_of(version: int, statement: str) -> str | None:
+    """Give the reading *statement* for a file of an older *version*, which looking changes not; None: it has none."""
+    if version >= WITH_RESULTS:
+        return statement
+    if " FROM result" in statement:
+        return None
+    return statement.replace("result_key", "NULL").replace("cached_from", "NULL")
 
 
 def upsert(table: str, columns: tuple[str, ...]) -> str:
@@ -81,10 +113,43 @@ WRITE_COMPLETED: Final = (
     "ON CONFLICT (id) DO UPDATE SET state_type = excluded.state_type, end_time = excluded.end_time "
     "WHERE coalesce(task_run.epoch, 1) = 1"
 )
+# The same of one whose result is kept, with the 32 signs of its key before the name.
+WRITE_KEPT: Final = (
+    "INSERT INTO task_run (id, flow_run_id, task_name, state_type, start_time, end_time, result_key) "
+    f"SELECT substr(value, 1, 36), substr(value, 1, {PREFIX_LENGTH}) || '{FIRST}', substr(value, 107), 'COMPLETED', "
+    "CAST(substr(value, 37, 19) AS INTEGER), CAST(substr(value, 56, 19) AS INTEGER), substr(value, 75, 32) "
+    "FROM json_each(?) WHERE true "
+    "ON CONFLICT (id) DO UPDATE SET state_type = excluded.state_type, end_time = excluded.end_time, "
+    "result_key = excluded.result_key WHERE coalesce(task_run.epoch, 1) = 1"
+)
 WRITE_LOGS: Final = (
     f"INSERT INTO log ({', '.join(LOG_COLUMNS)}) "
     f"SELECT {', '.join(VALUE.format(place) for place in range(len(LOG_COLUMNS)))} FROM json_each(?)"
 )
+_RESULT_VALUES: Final = ", ".join(VALUE.format(place) for place in range(len(RESULT_COLUMNS)))
+WRITE_RESULTS: Final = (
+    f"INSERT OR REPLACE INTO result ({', '.join(RESULT_COLUMNS)}) SELECT {_RESULT_VALUES} FROM json_each(?)"
+)
+_KNOWN: Final = ", ".join(column for column in RESULT_COLUMNS if column != "data")
+LIST_RESULTS: Final = f"SELECT {_KNOWN}, NULL FROM result"
+FORGET_RESULTS: Final = (
+    f"DELETE FROM result WHERE (key, created) IN (SELECT {VALUE.format(0)}, {VALUE.format(1)} FROM json_each(?))"
+)
+COUNT_RESULTS: Final = "SELECT count(*), coalesce(sum(size), 0) FROM result"
+TAKEN: Final = "SELECT DISTINCT storage, name FROM result WHERE name IN (SELECT value FROM json_each(?))"
+READ_RESULTS: Final = f"SELECT {', '.join(RESULT_COLUMNS)} FROM result"
+KEYS: Final = "SELECT id, key FROM result WHERE id > ? ORDER BY id LIMIT ?"
+LOOK: Final = f"{READ_RESULTS} WHERE key = ?"
+RECALL: Final = f"{READ_RESULTS} WHERE key IN (SELECT value FROM json_each(?))"
+# Given where nobody has it, where it is one's own, or where its time is over; the new holder's epoch is the next.
+CLAIM: Final = (
+    "INSERT INTO lease (name, owner, epoch, expires) VALUES (:name, :owner, 1, :until) "
+    "ON CONFLICT (name) DO UPDATE SET owner = :owner, expires = :until, "
+    "epoch = epoch + (owner <> :owner) WHERE owner = :owner OR owner = :dead OR expires <= :now"
+)
+HOLDER: Final = "SELECT owner, expires FROM lease WHERE name = ?"
+RENEW: Final = "UPDATE lease SET expires = ? WHERE owner = ? AND name IN (SELECT value FROM json_each(?))"
+RELEASE: Final = "DELETE FROM lease WHERE name = ? AND owner = ?"
 # Only of a run that is there and goes on.
 ASK: Final = (
     "INSERT INTO request (run_id, what, why, at) SELECT id, ?, ?, ? FROM flow_run "

@@ -1,7 +1,7 @@
 """
 The store in a SQLite file, shared by any number of processes of one machine.
 
-Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most four statements.
+Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most six statements.
 Reading goes through aiosqlite on a connection of its own and never stops the writer (WAL).
 """
 
@@ -27,6 +27,7 @@ from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json, cleaned, statements
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
+from headrace._stores.sqlite_results import SQLiteResults
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
 log: Final = logging.getLogger("headrace.store")
@@ -59,6 +60,7 @@ class SQLiteStore:
         # All that was asked of anyone, as of this PRAGMA data_version; None: not read since it may have changed.
         self.asked: list[Request] = []
         self.asked_version: int | None = None
+        self.results = SQLiteResults(self)
 
     async def open(self) -> None:
         """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""
@@ -192,6 +194,7 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Let go of the file."""
+        self.results.close()
         connection, self.writer, self.current_synchronous, self.asked_version = self.writer, None, "", None
         if connection is not None:
             connection.close()
@@ -216,9 +219,9 @@ class SQLiteStore:
             raise StoreUnavailable(self.where, "this user may not read it")
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[aiosqlite.Connection]:
+    async def reading(self) -> AsyncGenerator[tuple[aiosqlite.Connection, int]]:
         """
-        Open a connection that only reads.
+        Open a connection that only reads; gives it with the version of the schema there.
 
         Raises:
             StoreUnavailable: There is no database yet, or it cannot be read.
@@ -234,14 +237,18 @@ class SQLiteStore:
                 check(self.where, found, application)
                 if found == 0:
                     raise NoDatabaseYet(self.where, "it holds no Headrace tables")
-                yield connection
+                yield connection, int(found)
         except (OSError, sqlite3.Error) as error:
             raise self.unavailable(error) from None
 
     async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Read all that *statement* gives."""
-        async with self.reading() as connection, connection.execute(statement, values) as cursor:
-            return [tuple(row) for row in await cursor.fetchall()]
+        async with self.reading() as (connection, version):
+            known = schema.as_of(version, statement)
+            if known is None:
+                return []
+            async with connection.execute(known, values) as cursor:
+                return [tuple(row) for row in await cursor.fetchall()]
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
         """List flow runs, newest first."""
@@ -309,6 +316,7 @@ class SQLiteStore:
                 connection.execute("DELETE FROM flow_run WHERE id = ?", (flow,))
                 connection.execute("DELETE FROM task_run WHERE id >= ? AND id < ?", (prefix, prefix + LAST))
                 connection.execute("DELETE FROM log WHERE run_id >= ? AND run_id < ?", (prefix, prefix + LAST))
+                connection.execute("DELETE FROM result WHERE key >= ? AND key < ?", (prefix, prefix + LAST))
             connection.execute(schema.FORGET_ENDED)
         return len(doomed)
 
@@ -383,7 +391,7 @@ class SQLiteStore:
 
     async def facts(self) -> dict[str, str]:
         """Say where the data is, how large, and how SQLite keeps it."""
-        async with self.reading() as connection:
+        async with self.reading() as (connection, _):
             found: dict[str, str] = {
                 "database": self.where,
                 "size": f"{self.size() / 1e6:.1f} MB",
