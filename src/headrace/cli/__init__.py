@@ -14,6 +14,7 @@ from headrace.errors import HeadraceError
 NOUNS: Final = {
     "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel and delete flow runs, and read their logs."),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
+    "cache": ("headrace.cli.cache", "List, inspect and clear cached results."),
     "doctor": ("headrace.cli.doctor", "Check where runs are kept, and how fast."),
     "version": ("headrace.cli.version", "Show the versions of Headrace and Python."),
 }
@@ -72,7 +73,7 @@ class Nouns(click.Group):
     epilog="Example: headrace flow-run ls",
 )
 def headrace() -> None:
-    """Look at the flow runs and task runs that Headrace recorded."""
+    """Look at the flow runs, task runs and results that Headrace recorded."""
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ import click
 
 from headrace._model.columns import plain
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, TaskRun
+from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun
 from headrace._model.states import StateType
 from headrace._ports import Store
 from headrace.cli.calls import LIMIT, Call, calls_of
 from headrace.cli.cancel import cancel
+from headrace.cli.kept import kept_of, lying_beside, result_words
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
@@ -120,18 +121,19 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
     if output == "json":
         show_json(wait_for(inspected_object(store, run_id)))
         return
-    run, top, lines = wait_for(inspected(store, run_id, limit))
+    run, top, lines, kept = wait_for(inspected(store, run_id, limit))
     on = page()
-    say(*facts(on, described(run, lines, store.where)), "", *tree(on, top, datetime.now(UTC)))
+    say(*facts(on, described(run, lines, kept, store.where)), "", *tree(on, top, datetime.now(UTC)))
     first = next((call.run for call in top.calls if isinstance(call.run, TaskRun)), None)
     if first is not None:
         say("", on.paint(f"One task run of it: headrace task-run inspect {short_id(first.id)}", "dim"))
 
 
-async def inspected(store: Store, asked: str, limit: int) -> tuple[FlowRun, Call, int]:
-    """Read the run that begins with *asked*, what it called, and the number of its log lines."""
+async def inspected(store: Store, asked: str, limit: int) -> tuple[FlowRun, Call, int, StoredResult | None]:
+    """Read the run that begins with *asked*, what it called, the number of its log lines and what is kept of it."""
     run = await find_flow_run(store, asked)
-    return run, await calls_of(store, run, limit), len(await store.logs([run.id], limit=COUNTED + 1))
+    lines = len(await store.logs([run.id], limit=COUNTED + 1))
+    return run, await calls_of(store, run, limit), lines, await kept_of(store, run)
 
 
 async def inspected_object(store: Store, asked: str) -> dict[str, object]:
@@ -147,7 +149,7 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
     }
 
 
-def described(run: FlowRun, lines: int, where: str) -> list[tuple[str, str]]:
+def described(run: FlowRun, lines: int, kept: StoredResult | None, where: str) -> list[tuple[str, str]]:
     """Give what is to be said of *run* itself."""
     now = datetime.now(UTC)
     state = plain(run.state)
@@ -169,6 +171,7 @@ def described(run: FlowRun, lines: int, where: str) -> list[tuple[str, str]]:
         ("Ran in", f"process {pid} on {host}" if pid else ""),
         ("Durability", run.durability),
         ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
+        ("Result", result_words(run, kept)),
         ("Kept in", where),
     ]
 
@@ -218,7 +221,7 @@ def delete(run_id: str, yes: bool, output: Output) -> None:
         if not click.confirm(question, err=True):
             click.echo("Nothing was deleted.", err=True)
             raise click.exceptions.Exit(1)
-    deleted = wait_for(store.delete(run.id))
+    deleted = wait_for(erased(store, run))
     if output == "json":
         show_json({"id": run.id, "deleted_flow_runs": deleted})
     else:
@@ -230,3 +233,16 @@ async def doomed(store: Store, asked: str) -> tuple[FlowRun, int]:
     """Read the run that begins with *asked* and the number of its task runs."""
     run = await find_flow_run(store, asked)
     return run, sum((await store.task_counts(prefix_of(run.id))).values())
+
+
+async def erased(store: Store, run: FlowRun) -> int:
+    """Delete *run* with all that is its own, also beside the store; give the number of flow runs."""
+    beside = await lying_beside(store, run)
+    deleted = await store.delete(run.id)
+    if beside:
+        from headrace.cli.beside import remove_beside, vault_of_settings
+
+        gone = await remove_beside(store, vault_of_settings(), beside)
+        if gone.failed:
+            click.echo(plain(gone.trouble), err=True)
+    return deleted

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from headrace._model.records import FlowRun, LogLine, TaskRun
-from headrace.cli.reading import is_dead
+from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun, moment
+from headrace.cli.reading import has_expired, is_dead
 
 
 def flow_object(run: FlowRun) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def flow_object(run: FlowRun) -> dict[str, Any]:
         "durability": run.durability,
         "owner": run.owner,
         "trace_id": run.trace_id,
+        "result_key": run.result_key,
         "transitions": transitions(run),
     }
 
@@ -40,7 +41,27 @@ def task_object(run: TaskRun) -> dict[str, Any]:
         "flow_run_id": run.flow_run_id,
         "parent_task_run_id": run.parent_task_run_id,
         "run_count": run.run_count,
+        "result_key": run.result_key,
+        "cached_from": run.cached_from,
         "transitions": transitions(run),
+    }
+
+
+def result_object(one: StoredResult, now: int) -> dict[str, Any]:
+    """Give what is recorded of a result as an object of JSON, without its bytes; *now* in nanoseconds since 1970."""
+    return {
+        "key": one.key,
+        "cached": one.key != one.run_id,
+        "run_id": one.run_id or None,
+        "task_name": one.task_name,
+        "created": moment(one.created),
+        "expires": moment(one.expires),
+        "expired": has_expired(one, now),
+        "codec": one.codec,
+        "size": one.size,
+        "digest": one.digest,
+        "storage": one.storage,
+        "name": one.name,
     }
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from headrace import _office
+from headrace import _owners
 from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, run_id
-from headrace._model.records import FlowRun, TaskRun
+from headrace._model.records import FlowRun, StoredResult, TaskRun
 from headrace._ports import Store
 from headrace._runtime import open_store
 from headrace.errors import AmbiguousRunId, NothingKept, RunNotFound
@@ -136,12 +136,11 @@ def is_dead(run: FlowRun) -> bool:
     """
     Tell whether *run* is said to go on although the process that ran it is proved to have ended.
 
-    Proved on the machine and boot on which it ran only, by the process's number and start; elsewhere nobody knows.
+    Proved on the machine on which it ran only, by its boot and the process's number and start; elsewhere nobody knows.
     """
-    if run.end_time is not None or run.owner is None or run.owner.count(":") < 3:
-        return False
-    host, pid, start, boot = run.owner.rsplit(":", 3)
-    here = _office.owner().rsplit(":", 3)
-    if not (start and boot and pid.isdigit()) or (host, boot) != (here[0], here[3]):
-        return False
-    return _office.started(int(pid)) != start
+    return run.end_time is None and run.owner is not None and _owners.gone(run.owner)
+
+
+def has_expired(one: StoredResult, now: int) -> bool:
+    """Tell whether *one* counts as gone, *now* in nanoseconds since 1970."""
+    return one.expires is not None and one.expires <= now

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from headrace._model.columns import plain, width
+from headrace._model.events import ROLLED_BACK
 from headrace._model.records import FlowRun, task_run_name
 from headrace.cli.bars import drawn, legend, parts, strip
 from headrace.cli.calls import Call
@@ -100,6 +101,8 @@ def label(call: Call) -> str:
     else:
         usual = task_run_name(run.task_name, run.id)
         named = run.name if run.name == usual else f"{run.name} ({short_id(run.id).partition('.')[2] or run.task_name})"
+        named += f" (Cached from {short_id(run.cached_from)})" if run.cached_from else ""
+        named += " (rolled back)" if run.state.name == ROLLED_BACK[1] else ""
     return plain(named if run.run_count == 1 else f"{named} x{run.run_count}")
 
 

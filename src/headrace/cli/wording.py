@@ -61,6 +61,17 @@ def clock(moment: datetime | None, now: datetime) -> str:
     return f"{local:%H:%M:%S}" if same_day else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
+def weighed(size: int) -> str:
+    """Give *size*, a number of bytes, to one digit behind the point from 1,000 on."""
+    if size < 1_000:
+        return counted(size, "byte")
+    amount, units = size / 1_000, ["kB", "MB", "GB", "TB"]
+    while round(amount, 1) >= 1_000 and len(units) > 1:
+        amount /= 1_000
+        del units[0]
+    return f"{amount:,.1f} {units[0]}"
+
+
 def counted(number: int, noun: str) -> str:
     """Give *number* with *noun*, in the plural where it takes one."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

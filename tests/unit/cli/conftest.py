@@ -1,4 +1,4 @@
-"""A home with recorded runs, made once, and one that each test may change."""
+"""Homes with recorded runs, made once, and copies that each test may change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.recorded import KILLED, PIPELINE, Teller, record
+from tests.unit.cli.recorded import CACHING, KILLED, PIPELINE, Teller, record, rewritten
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +35,25 @@ def tell_own(recorded_home: Path, tmp_path: Path) -> Teller:
 def tell_fresh(tmp_path: Path) -> Teller:
     """A machine on which nothing has run."""
     return Teller(tmp_path / "fresh")
+
+
+@pytest.fixture(scope="session")
+def cached_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("cached") / "home"
+    record(CACHING, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tell_cached(cached_home: Path) -> Teller:
+    """A cache to look at: a flow that filled it, and one that found two results in it."""
+    return Teller(cached_home)
+
+
+@pytest.fixture
+def tell_own_cache(cached_home: Path, tmp_path: Path) -> Teller:
+    """The same in a copy of the test's own."""
+    own = tmp_path / "own"
+    shutil.copytree(cached_home, own)
+    rewritten(own, "UPDATE result SET storage = ? WHERE storage IS NOT NULL", str(own / "results"))
+    return Teller(own)

@@ -65,6 +65,67 @@ def fails():
 
 fails(return_state=True)
 add(1, 2)
+
+@task(cache_key_fn=lambda context, parameters: "prices-today")
+def prices():
+    return {"tea": 1.5}
+
+prices()
+"""
+
+CACHING = """
+from datetime import timedelta
+from headrace import flow, task
+from headrace.cache_policies import INPUTS, NO_CACHE
+
+@task(cache_policy=INPUTS, cache_expiration=timedelta(days=1))
+def add(a, b):
+    return a + b
+
+@task(cache_policy=INPUTS, task_run_name="big of {size}")
+def big(size):
+    return b"x" * size
+
+@task(cache_key_fn=lambda context, parameters: f"report-of-the-day-{parameters['day']:02}")
+def report(day):
+    return "x" * 20_000 if day > 1 else "".join(f"line {number}\\x1b[2J of the report\\n" for number in range(30))
+
+class Trap:
+    def __reduce__(self):
+        return exec, ("open('sprung', 'w')",)
+
+@task(cache_key_fn=lambda context, parameters: "trap\\x1b[2J")
+def trap():
+    return Trap()
+
+@task(cache_policy=NO_CACHE, persist_result=True)
+def alone():
+    return list(range(400))
+
+@task
+def unkept():
+    return 1
+
+@flow(persist_result=True, name="caching")
+def caching():
+    add(1, 2)
+    add(1, 2)
+    big(100_000)
+    report(1)
+    report(2)
+    trap()
+    alone()
+    return "done"
+
+caching()
+
+@flow(name="again")
+def again():
+    add(1, 2)
+    big(100_000)
+    unkept()
+
+again()
 """
 
 KILLED = """
@@ -101,6 +162,12 @@ def record(program: str, home: Path, *, status: int = 0) -> None:
         check=False,
     )
     assert done.returncode == status, done.stderr
+
+
+def rewritten(home: Path, statement: str, *values: object) -> None:
+    """Change the database in *home* by *statement*."""
+    with closing(sqlite3.connect(home / "headrace.db")) as database, database:
+        database.execute(statement, values)
 
 
 def goes_on(home: Path, flow_name: str) -> str:

@@ -14,7 +14,7 @@ def test_it_says_where_runs_are_and_what_that_costs(tell: Teller) -> None:
     found = tell.json("doctor")["facts"]
 
     assert (found["database"], found["journal mode"]) == (str(tell.home / "headrace.db"), "wal")
-    assert (found["flow runs"], found["task runs"]) == (4, 8)
+    assert (found["flow runs"], found["task runs"]) == (4, 9)
     assert 0 < found["fsync, median ms"] < 10_000
     assert 0 <= found["loop lag, median ms"] <= found["loop lag, worst ms"]
     assert {"headrace", "python", "anyio", "SQLite"} <= found.keys()

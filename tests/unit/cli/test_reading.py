@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import UTC, datetime
 
 import attrs
 import pytest
 
+from headrace import _owners
 from headrace._model.records import FlowRun
 from headrace._model.states import State, StateType
-from headrace._office import boot, owner
+from headrace._owners import boot, gone, owner
 from headrace.cli.reading import is_dead, short_id, spelled
 from tests.unit.cli.recorded import Teller, record
 
@@ -24,6 +26,24 @@ def test_a_run_of_a_living_process_is_not_dead() -> None:
 
 def test_a_run_whose_process_number_belongs_to_another_now_is_dead() -> None:
     assert is_dead(attrs.evolve(RUNNING, owner=f"{HERE}:{os.getpid()}:1:{boot()}"))
+
+
+def test_a_run_of_this_machine_before_it_was_booted_is_dead() -> None:
+    assert is_dead(attrs.evolve(RUNNING, owner=f"{HERE}:1:1:00000000"))
+
+
+def test_the_name_of_a_machine_may_hold_colons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "fe80::1:2")
+
+    assert not gone(owner())
+    assert gone(f"fe80::1:2:{os.getpid()}:1:{boot()}")
+    assert not gone(f"fe80::1:{os.getpid()}:1:{boot()}")
+
+
+def test_where_the_boot_of_the_machine_is_not_known_nobody_is_proved_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_owners, "boot", lambda: "")
+
+    assert not gone(f"{HERE}:1:1:00000000")
 
 
 def test_a_run_that_has_ended_is_not_dead() -> None:
@@ -40,10 +60,12 @@ def test_a_run_that_has_ended_is_not_dead() -> None:
         "",
         "somewhere",
         f"elsewhere:1:1:{boot()}",
-        f"{HERE}:1:1:00000000",
+        f"{HERE}:1:1",
+        f"of:this:name:{HERE}:1:1:{boot()}",
         f"{HERE}:1::{boot()}",
         f"{HERE}:1:1:",
         f"{HERE}:x:1:{boot()}",
+        f"{HERE}:²:1:{boot()}",
     ],
 )
 def test_a_run_whose_owner_nobody_here_can_look_up_is_not_called_dead(unproved: str | None) -> None:

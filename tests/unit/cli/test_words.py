@@ -6,7 +6,7 @@ import pytest
 
 from headrace._model.columns import plain, shortened, width
 from headrace.cli.output import Page, Signs, facts
-from headrace.cli.wording import counted, duration
+from headrace.cli.wording import counted, duration, weighed
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,23 @@ from headrace.cli.wording import counted, duration
 )
 def test_a_duration_is_said_in_its_largest_units(seconds: float | None, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1_000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (4_200_000_000, "4.2 GB"),
+        (12_345_678_900_000_000, "12,345.7 TB"),
+    ],
+)
+def test_a_number_of_bytes_is_said_in_its_largest_unit(size: int, said: str) -> None:
+    assert weighed(size) == said
 
 
 def test_one_thing_is_not_many() -> None:
