@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from headrace.sync import run as run
     from headrace.tasks import Task as Task
     from headrace.tasks import task as task
+    from headrace.transactions import Transaction as Transaction
+    from headrace.transactions import transaction as transaction
 
     __version__: str
 
@@ -32,6 +34,7 @@ _PLACES = {
     "Runtime": "headrace._embedding",
     "State": "headrace._model.states",
     "Task": "headrace.tasks",
+    "Transaction": "headrace.transactions",
     "allow_failure": "headrace._model.annotations",
     "flow": "headrace.flows",
     "get_run_logger": "headrace.logging",
@@ -40,6 +43,7 @@ _PLACES = {
     "runtime": "headrace.runtime",
     "tags": "headrace._engine.context",
     "task": "headrace.tasks",
+    "transaction": "headrace.transactions",
     "unmapped": "headrace._model.annotations",
 }
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "Runtime",
     "State",
     "Task",
+    "Transaction",
     "__version__",
     "allow_failure",
     "flow",
@@ -56,6 +61,7 @@ __all__ = [
     "runtime",
     "tags",
     "task",
+    "transaction",
     "unmapped",
 ]
 

@@ -16,13 +16,15 @@ from headrace._engine.streams import stepwise, stream_life
 from headrace._engine.upstream import listed
 from headrace._model.later import ATTRIBUTES
 from headrace._model.naming import checked
-from headrace._model.options import HOOKS, FlowOptions, TaskOptions, retry_policy, settle
+from headrace._model.options import HOOKS, KEEPING, FlowOptions, TaskOptions, retry_policy, settle
 from headrace._ports import Host
 from headrace._runtime import host_for
 from headrace.errors import OptionError, OptionTypeError, ReservedArgumentError, short
 
 H = TypeVar("H", bound=Callable[..., Any])
 RESERVED = ("return_state", "wait_for")
+TRANSACTIONAL = ("on_commit", "on_rollback")
+COMPILED = ("on_running", *TRANSACTIONAL)  # hooks for which a life has a step of its own
 
 
 class Decorated:
@@ -78,6 +80,12 @@ class Decorated:
         for hook in HOOKS:
             spec.hooks[hook].extend(settled.get(hook, ()))
         self.refuse_reserved(spec)
+        if spec.shape == "generator" and spec.asks:
+            asked = sorted(KEEPING.intersection(settled)) or ["on_commit"]
+            raise OptionError(
+                f"{owner} is a generator, and what it yields is not kept. Leave out {', '.join(asked)}, or have it "
+                f"return a list."
+            )
         return spec
 
     def refuse_reserved(self, spec: Spec) -> None:
@@ -170,8 +178,12 @@ class Decorated:
             raise OptionTypeError(
                 f"{option} of {self.kind} {self.name!r} takes something that can be called, not {short(hook)}."
             )
+        if self.streams and option in TRANSACTIONAL:
+            raise OptionError(
+                f"{self.kind} {self.name!r} is a generator, and takes no part in transactions: no {option}."
+            )
         self.spec.hooks[option].append(hook)
-        if option == "on_running":
+        if option in COMPILED:
             # A bound copy shares the spec with the object it is a copy of, which later accesses are copies of, too.
             whole: Decorated = self.spec.public
             whole.compile()

@@ -11,18 +11,18 @@ import asyncio
 import atexit
 import logging
 import os
-import socket
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from headrace._engine.fold import Heard, fold
 from headrace._engine.journal import Answer, Event, Journal
+from headrace._engine.ledger import Ledger
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
-from headrace._model.events import ASK, ENDED, GROUP, LOG
+from headrace._model.events import ASK, ENDED, ERRAND, GROUP, LOG, RECALL, RESULT
 from headrace._model.records import Request
 from headrace._ports import Batch, Store
 from headrace.errors import StoreUnavailable
@@ -32,6 +32,10 @@ GROWN_AFTER: Final = 1.0  # seconds
 NAP: Final = 0.01  # seconds
 CLOSE_WITHIN = 10.0
 LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
+NO_TRANSITIONS: Final = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
+KEYS: Final = 5_000  # of results, read at a time: 3 ms
+LEASE: Final = 15.0  # seconds for which a lease is held
+RENEW_EVERY: Final = 5.0  # seconds
 log: Final = logging.getLogger("headrace.store")
 
 
@@ -43,6 +47,7 @@ class BackOffice:
         lost: Rows that a failing store could not take, since the last time it worked.
         young: Task runs that have just begun, and whose rows are written if they do not end within GROWN_AFTER.
         grown: When that was last looked at, on the loop's clock.
+        renewed: When the leases were last held for longer, on the loop's clock.
         owed: Durable runs whose rows it could not take; written with the next batch that it takes.
     """
 
@@ -64,6 +69,8 @@ class BackOffice:
         self.owed: list[Run] = []
         self.young: dict[Run, None] = {}
         self.grown = 0.0
+        self.renewed = 0.0
+        self.learned = 0.0
         # Set while a flow runs here: when to look for requests. Made anew for each look.
         self.alarm: asyncio.TimerHandle | None = None
         self.deaf = False
@@ -136,8 +143,11 @@ class BackOffice:
         while True:
             if self.look_is_due():
                 await self.look()
+                await self.renew()
             if self.young:
                 await self.grow()
+            if journal.opened is not None:
+                await self.learn(journal.opened)
             if await self.commit_next():
                 worked = True
                 if journal.progress is not None:
@@ -198,9 +208,41 @@ class BackOffice:
         if alarm is not None:
             alarm.cancel()
             self.alarm = None
-        if self.journal.live and not self.closing:
+        ledger = self.journal.opened
+        if (self.journal.live or (ledger is not None and ledger.leases)) and not self.closing:
             self.alarm = loop.call_later(LOOK_EVERY, self.bell.set)
         return alarm is not None
+
+    async def learn(self, ledger: Ledger) -> None:
+        """Have the ledger know which keys the store holds: at first all, some thousands at a time, then new ones."""
+        now = asyncio.get_running_loop().time()
+        if not self.opened or (ledger.known.complete and now - self.learned < LOOK_EVERY):
+            return
+        self.learned = now
+        try:
+            if ledger.known.full():
+                ledger.known = ledger.known.larger()
+            with self.busy:
+                at = self.journal.now()
+                await self.store.results.learn(ledger.known, KEYS)
+                ledger.known_at = at
+        except Exception as error:
+            ledger.known.version = None
+            log.debug("The keys of results cannot be read: %s: %s", type(error).__name__, error)
+
+    async def renew(self) -> None:
+        """Hold the leases of this process for longer. One that cannot be renewed in time is lost, and taken over."""
+        ledger = self.journal.opened
+        now = asyncio.get_running_loop().time()
+        if ledger is None or not ledger.leases or now - self.renewed < RENEW_EVERY:
+            return
+        self.renewed = now
+        try:
+            with self.busy:
+                until = self.journal.now() + int(LEASE * 1e9)
+                await self.store.results.renew(list(ledger.leases), ledger.owner, until)
+        except Exception as error:
+            log.debug("Leases could not be renewed: %s: %s", type(error).__name__, error)
 
     async def look(self) -> None:
         """Look what was asked of the flow runs in progress here, and pass it on. A look that fails costs no run."""
@@ -273,11 +315,53 @@ class BackOffice:
             # A bug of ours in one event must not end the thread on which all runs wait.
             self.failed(error, len(events))
             self.reply([said for _, stamp, _, said in events if stamp is ASK], error)
+            for _, stamp, _, said in events:
+                if stamp is RECALL:
+                    said[1]({})
+                elif stamp is ERRAND:
+                    said[1](None, error)
             return True
+        if heard.recalls:
+            await self.recall(heard.recalls)
         await self.commit(batch, events)
         self.tell_observer(heard)
         self.reply(heard.answers, self.problem or stopping)
+        for work, answer in heard.errands:
+            await self.run_errand(work, answer)
         return True
+
+    async def ready_store(self) -> None:
+        """Open the store, where that was not done yet."""
+        if not self.opened:
+            await self.store.open()
+            self.opened = True
+
+    async def recall(self, asked: Sequence[tuple[Collection[str], Callable[[Any], None]]]) -> None:
+        """
+        Answer who asks for results, all in one read; with none where the store fails, for then they are computed anew.
+
+        Before the batch in which they ask is committed: what this process has told itself, its ledger knows.
+        """
+        found: dict[str, Any] = {}
+        try:
+            with self.busy:
+                await self.ready_store()
+                found = await self.store.results.recall({key for keys, _ in asked for key in keys})
+        except Exception as error:
+            self.failed(error, 0)
+        for _, answer in asked:
+            answer(found)
+
+    async def run_errand(self, work: Callable[[Store], Any], answer: Callable[[Any, Exception | None], None]) -> None:
+        """Do *work* with the store, and tell who asked."""
+        try:
+            with self.busy:
+                await self.ready_store()
+                value = await work(self.store)
+        except Exception as error:
+            answer(None, error)
+        else:
+            answer(value, None)
 
     async def commit(self, batch: Batch, events: Sequence[Event]) -> None:
         """Write *batch*; where the store fails, say so once, count what is lost, and try again with the next."""
@@ -285,15 +369,16 @@ class BackOffice:
             return
         try:
             with self.busy:
-                if not self.opened:
-                    await self.store.open()
-                    self.opened = True
+                await self.ready_store()
                 await self.store.append(batch)
         except Exception as error:
             # Rows of durable runs are never given up: a later answer would call them safe.
             self.owed = durable(events, self.owed)
             self.failed(error, max(len(batch) - len(self.owed), 0))
             return
+        finally:
+            if batch.results and self.journal.opened is not None:
+                self.journal.opened.committed(batch.results)
         self.commits += 1
         if self.problem is not None:
             log.warning("The database works again; %d rows were not recorded meanwhile", self.lost)
@@ -323,6 +408,9 @@ class BackOffice:
             for run in heard.ended:
                 if run.scope.trace is not None:
                     observer.ended(run, run.transitions or ())
+            for run, at in heard.undone:
+                if run.scope.trace is not None:
+                    observer.undone(run, at)
             for group, at in heard.grouped:
                 if group.number:
                     observer.grouped(group, at)
@@ -343,7 +431,8 @@ class BackOffice:
         """
         rests = self.busy.acquire(timeout=CLOSE_WITHIN)
         try:
-            yield
+            with self.store.results.guard:
+                yield
         finally:
             if rests:
                 self.busy.release()
@@ -370,7 +459,7 @@ class BackOffice:
 
 def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
     """Give the durable runs that *events* tell of, and those of *owed*, each once."""
-    told = [run for run, stamp, _, _ in events if stamp not in (ASK, GROUP, LOG)]
+    told = [run for run, stamp, _, _ in events if stamp not in NO_TRANSITIONS]
     return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
 
 
@@ -384,27 +473,3 @@ def finish_with_process(close: Callable[[], None]) -> None:
     process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
     if process is not None and util is not None and process.parent_process() is not None:
         util.Finalize(None, close, exitpriority=100)
-
-
-def owner() -> str:
-    """Name this host and process, with the process's start and the machine's boot, so that its end can be proved."""
-    parts: list[Any] = [socket.gethostname(), os.getpid(), started(os.getpid()), boot()]
-    return ":".join(str(part) for part in parts)
-
-
-def started(pid: int) -> str:
-    """Give when process *pid* started, in clock ticks since boot; "" where that cannot be known."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def boot() -> str:
-    """Give the id of this boot of the machine; "" where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-            return file.read().strip()[:8]
-    except OSError:
-        return ""

@@ -29,6 +29,7 @@ from headrace._ports import Host, Observer, Progress, Store
 from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
 if TYPE_CHECKING:
+    from headrace._engine.ledger import Ledger
     from headrace._hosts.processes import ProcessHost
     from headrace._runners.concurrent import Shop
     from headrace._runners.crew import Crew
@@ -57,18 +58,48 @@ class Runtime:
         logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
         self.journal.patience = settings.cleanup_seconds
+        self.journal.open_ledger = self.open_ledger
+        if settings.persist_results or settings.refresh_cache:
+            from headrace._engine.plans import Keeps  # noqa: PLC0415 - for those who keep results
+
+            self.journal.keeps = Keeps(persist=settings.persist_results or None, refresh=settings.refresh_cache)
         self.furnish(store or open_store(settings))
         self.progress = self.journal.progress = open_progress(self)
 
     def furnish(self, store: Store) -> None:
         """Give the journal a back office that commits into *store*."""
-        from headrace._office import BackOffice, owner  # noqa: PLC0415 - asyncio: 45 ms that importing headrace need not cost
+        from headrace._office import BackOffice  # noqa: PLC0415 - asyncio: 45 ms that importing headrace need not cost
+        from headrace._owners import owner  # noqa: PLC0415 - for those who run something
 
         journal = self.journal
         self.store = store
         journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
+        journal.opened = None
         journal.start(self.office.wake, owner())
+
+    def open_ledger(self) -> Ledger:
+        """Give what knows of results in this process; made by the first who asks."""
+        with _ledger_guard:
+            if self.journal.opened is None:
+                self.journal.opened = self.make_ledger()
+            ledger: Ledger = self.journal.opened
+            return ledger
+
+    def make_ledger(self) -> Ledger:
+        """Make what knows of results in this process."""
+        from headrace._engine.ledger import Ledger  # noqa: PLC0415 - for those who keep results
+        from headrace._owners import gone  # noqa: PLC0415 - for those who keep results
+        from headrace._results.vault import Vault  # noqa: PLC0415 - for those who keep results
+
+        settings = self.settings
+        vault = Vault(
+            settings.result_storage or os.path.join(settings.home, "results"),
+            inline=None if settings.database_url in IN_MEMORY else settings.result_inline_bytes,
+            trusted=settings.trust_results,
+        )
+        owner = f"{self.journal.owner}:{next(_ledgers)}"
+        return Ledger(vault, owner, gone, settings.result_memory, self.store.results.look)
 
     def close(self) -> None:
         """Commit what is left and end the back office."""
@@ -77,6 +108,9 @@ class Runtime:
             self.progress.close()
 
 
+_ledger_guard = threading.Lock()
+# Two runtimes of a process hold leases against each other, as two processes do.
+_ledgers: Final = itertools.count(1)
 # Reentrant, so that a run within the making of the runtime meets a sentence instead of itself.
 _guard = threading.RLock()
 _current: Runtime | None = None
@@ -309,8 +343,8 @@ def _in_child() -> None:
     The journal stays, because runs that were in progress at the fork go on telling to it. Their own rows are their
     parent's to write; tasks that the child calls within them are its own, and count from a number drawn at random.
     """
-    global _guard, _crews, _shop
-    _guard, _crews, _shop = threading.RLock(), threading.Lock(), None
+    global _guard, _crews, _shop, _ledger_guard
+    _guard, _crews, _shop, _ledger_guard = threading.RLock(), threading.Lock(), None, threading.Lock()
     terminations.reset()
     for host in _process_hosts:
         host.children.forget()
@@ -404,7 +438,23 @@ def shop() -> Shop:
 
 _crews = threading.Lock()
 _shop: Shop | None = None
-thread_host: Final = ThreadHost(desk)
+
+
+def keeper() -> Any:
+    """Give what composes the keeping of results around a body."""
+    from headrace._engine.keeping import keeping  # noqa: PLC0415 - for those who keep results
+
+    return keeping
+
+
+def policies() -> Any:
+    """Give the module of cache policies."""
+    from headrace._engine import policies as module  # noqa: PLC0415 - for those who cache
+
+    return module
+
+
+thread_host: Final = ThreadHost(desk, keeper)
 _loop_hosts: Final[list[Host]] = []
 _process_hosts: Final[list[ProcessHost]] = []
 
@@ -414,7 +464,7 @@ def process_host() -> ProcessHost:
     if not _process_hosts:
         from headrace._hosts.processes import ProcessHost  # noqa: PLC0415 - multiprocessing, for those who want processes
 
-        _process_hosts.append(ProcessHost(desk, "headrace._worker.program"))
+        _process_hosts.append(ProcessHost(desk, keeper, "headrace._worker.program"))
     return _process_hosts[0]
 
 
@@ -432,5 +482,5 @@ def host_for(is_async: bool) -> Host:
     if not _loop_hosts:
         from headrace._hosts.loop import LoopHost  # noqa: PLC0415 - asyncio: 45 ms that programs without async need not pay
 
-        _loop_hosts.append(LoopHost(desk))
+        _loop_hosts.append(LoopHost(desk, keeper))
     return _loop_hosts[0]

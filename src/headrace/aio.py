@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from headrace import _runtime
+from headrace import _runtime, runs
 from headrace._engine.upstream import found, results, states
+from headrace._model.records import FlowRun, TaskRun
 from headrace.futures import DoneAndNotDoneFutures, Future, as_completed, gathered, parted, seconds
 
-__all__ = ["as_completed", "resolve_futures_to_results", "resolve_futures_to_states", "wait"]
+__all__ = [
+    "as_completed",
+    "flow_run",
+    "flow_runs",
+    "resolve_futures_to_results",
+    "resolve_futures_to_states",
+    "task_runs",
+    "wait",
+]
 
 
 async def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
@@ -42,3 +51,35 @@ async def resolve_futures_to_states(value: Any) -> Any:
     """Await the futures in *value*, and give *value* with their final states in their place."""
     await _runtime.host_for(True).until(list(found(value)))
     return states(value)
+
+
+async def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:
+    """
+    List at most *limit* flow runs, newest first; only those in *state*, a type or a name, where given.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    return await runs.listed(limit, state)
+
+
+async def flow_run(run_id: str) -> FlowRun:
+    """
+    Give the flow run *run_id*; the beginning of an id will do. `.state.result()` gives its value where that is kept.
+
+    Raises:
+        RunNotFound: There is none.
+        AmbiguousRunId: Several begin alike.
+        StoreUnavailable: The database cannot be read.
+    """
+    return await runs.one(run_id)
+
+
+async def task_runs(flow_run: FlowRun | str) -> list[TaskRun]:
+    """
+    List the task runs of *flow_run*, a flow run or the id of one, in the order of their calls.
+
+    Raises:
+        StoreUnavailable: The database cannot be read.
+    """
+    return await runs.tasks_of(flow_run)

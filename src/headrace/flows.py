@@ -337,6 +337,9 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         on_child_failure: When a submitted run fails, "wait": the others go on, and the flow fails only if it asks for
             that result; "cancel": the others and the flow's body are cancelled, and the flow fails with that exception,
             or with an ExceptionGroup where several failed. "wait".
+        persist_result: Keep what runs return, and what the tasks they call do. As HEADRACE_PERSIST_RESULTS says.
+        result_storage, result_serializer: Where it lies, and in which form, as for tasks; also for the tasks below.
+        cache_result_in_memory: Whether this process may know results of tasks below without the database. True.
         on_running, on_completion, on_failure, on_cancellation, on_crashed: Lists of hooks `hook(flow, flow_run,
             state)`; one that raises is logged.
 

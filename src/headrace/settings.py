@@ -28,6 +28,14 @@ class Settings:
             never.
         cleanup_seconds: HEADRACE_CLEANUP_SECONDS; how long a flow waits for the cleanup of what was cancelled with it.
             10.
+        persist_results: HEADRACE_PERSIST_RESULTS; whether runs that do not say keep their results: 1 or 0. 0.
+        result_storage: HEADRACE_RESULT_STORAGE; the folder or URL where large results lie. HEADRACE_HOME/results.
+        result_inline_bytes: HEADRACE_RESULT_INLINE_BYTES; results of so many bytes lie in the database. 16384.
+        result_memory: HEADRACE_RESULT_MEMORY; so many of the results used last are found without the database, as far
+            as they lie there. 1000.
+        trust_results: HEADRACE_TRUST_RESULTS; whether pickles may be loaded from result storages: 1 or 0. Else from
+            local folders only.
+        refresh_cache: HEADRACE_REFRESH_CACHE; whether cached results are computed anew: 1 or 0. 0.
         progress: HEADRACE_PROGRESS; whether a terminal shows how far long maps and streams are: 1 or 0. 1.
     """
 
@@ -39,6 +47,12 @@ class Settings:
     trace_map_limit: int = 500
     cleanup_seconds: int = 10
     progress: bool = True
+    persist_results: bool = False
+    result_storage: str | None = None
+    result_inline_bytes: int = 16_384
+    result_memory: int = 1_000
+    trust_results: bool | None = None
+    refresh_cache: bool = False
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -60,6 +74,12 @@ class Settings:
             trace_map_limit=whole_number(given, "HEADRACE_TRACE_MAP_LIMIT", 500),
             cleanup_seconds=whole_number(given, "HEADRACE_CLEANUP_SECONDS", 10),
             progress=one_of(given, "HEADRACE_PROGRESS", ("0", "1")) != "0",
+            persist_results=one_of(given, "HEADRACE_PERSIST_RESULTS", ("0", "1")) == "1",
+            result_storage=given.get("HEADRACE_RESULT_STORAGE") or None,
+            result_inline_bytes=whole_number(given, "HEADRACE_RESULT_INLINE_BYTES", 16_384),
+            result_memory=whole_number(given, "HEADRACE_RESULT_MEMORY", 1_000),
+            trust_results={"1": True, "0": False}.get(one_of(given, "HEADRACE_TRUST_RESULTS", ("0", "1")) or ""),
+            refresh_cache=one_of(given, "HEADRACE_REFRESH_CACHE", ("0", "1")) == "1",
         )
 
 

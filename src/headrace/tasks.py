@@ -11,11 +11,12 @@ from headrace._engine.life import drive
 from headrace._model.options import TaskOptions
 from headrace._model.policy import doublings
 from headrace._model.states import State
+from headrace._runtime import policies
 from headrace._submission import map_over, submit
 from headrace.futures import Future, FutureList
 from headrace.streams import Stream
 
-__all__ = ["Task", "TaskOptions", "exponential_backoff", "task"]
+__all__ = ["Task", "TaskOptions", "exponential_backoff", "task", "task_input_hash"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -290,6 +291,14 @@ class Task(Decorated, Generic[P, R_co]):
         """Have *hook(task, task_run, state)* called when a run failed for good; use it as a decorator."""
         return self.add_hook("on_failure", hook)
 
+    def on_commit(self, hook: H) -> H:
+        """Have *hook(transaction)* called when that around a completed run commits; use it as a decorator."""
+        return self.add_hook("on_commit", hook)
+
+    def on_rollback(self, hook: H) -> H:
+        """Have *hook(transaction)* called when that around a completed run is rolled back; use it as a decorator."""
+        return self.add_hook("on_rollback", hook)
+
 
 class TaskDecorator(Protocol):
     """What `@task(...)` with options gives."""
@@ -327,6 +336,19 @@ def task(fn: Any = None, /, **options: Any) -> Any:
             thread of its own and is left there: its caller goes on in time, its late result is dropped. In a worker
             process, see ProcessPoolTaskRunner, either is killed.
         log_prints: Turn `print` into log lines at INFO. As the calling flow does.
+        cache_policy: What a cache key is made of, as in headrace.cache_policies. None: nothing is cached, unless
+            *persist_result* is True, which means DEFAULT.
+        cache_key_fn: `function(context, parameters)` that gives the key, or None for no caching of that call.
+        cache_expiration: Seconds or timedelta after which a cached result counts as gone; more than 0. Never. To give
+            it is to ask for a cache.
+        refresh_cache: Compute anew, and replace what is cached. As HEADRACE_REFRESH_CACHE says.
+        persist_result: Keep what runs return. As the calling flow does; True where any option about results is given.
+        result_storage: The folder, URL or storage where it lies. As the calling flow has it; else small results lie in
+            the database, large ones in HEADRACE_RESULT_STORAGE.
+        result_serializer: "json", "pickle", "compressed/json" and so on, or an object with a name, dumps and loads.
+        result_storage_key: A template of the name in the storage, with `parameters`, `flow_run` and `task_run`.
+        cache_result_in_memory: Whether this process may know it without asking the database. True.
+        on_commit, on_rollback: Lists of hooks `hook(transaction)`; see headrace.transactions.
         on_running, on_completion, on_failure: Lists of hooks `hook(task, task_run, state)`; one that raises is logged.
 
     Raises:
@@ -338,6 +360,17 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         return Task(function, options)
 
     return decorate if fn is None else decorate(fn)
+
+
+def task_input_hash(context: Any, parameters: dict[str, Any]) -> str | None:
+    """
+    Give a cache key of the task, its code and all arguments; made to be a *cache_key_fn*.
+
+    Raises:
+        HashError: An argument cannot be told from others; as a *cache_key_fn* that costs the caching of that call.
+    """
+    key: str | None = policies().task_input_hash(context, parameters)
+    return key
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

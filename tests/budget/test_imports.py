@@ -89,9 +89,10 @@ def test_the_first_line_loads_nothing_that_only_some_programs_need(tmp_path: Pat
 def test_the_first_line_adds_few_modules(tmp_path: Path, bare: set[str]) -> None:
     added = loaded(tmp_path, FIRST_LINE) - bare
 
-    # Seven of them are for `submit`, `map` and `stream` alone, and take 5 of the 90 ms: tasks have them as methods.
-    assert len([name for name in added if name.startswith("headrace")]) <= 51
-    assert len(added) <= 130, sorted(added)
+    # Seven are for `submit`, `map` and `stream` alone, and take 5 of the 90 ms: tasks have them as methods. What
+    # keeps results is not among them, but for its errors and ports.
+    assert len([name for name in added if name.startswith("headrace")]) <= 54
+    assert len(added) <= 133, sorted(added)
 
 
 def test_a_plain_sync_run_loads_no_loop_library_no_tracing_and_no_converter(tmp_path: Path, bare: set[str]) -> None:

@@ -94,63 +94,6 @@ def test_a_sync_flow_hears_it_once_wherever_it_waits_or_begins_a_run(record: Rec
     nothing_is_left(record)
 
 
-@pytest.mark.parametrize(
-    "wait",
-    [
-        pytest.param(lambda future: future.wait(), id="wait"),
-        pytest.param(lambda future: futures.wait([future]), id="futures.wait"),
-        pytest.param(lambda future: list(futures.as_completed([future])), id="as_completed"),
-    ],
-)
-def test_a_sync_flow_hears_it_where_what_it_waits_for_was_cancelled_before(
-    record: Record, wait: Callable[[Future[None]], object]
-) -> None:
-    @flow(name="main")
-    def main() -> str:
-        future = endless.submit()
-        stop("main")
-        until(lambda: future.state.is_final())
-        wait(future)
-        return "went on"
-
-    with pytest.raises(CancelledRun, match=WHY):
-        main()
-
-    assert record.path(record.flow_run()) == CANCELLED
-
-
-def test_a_cleanup_waits_on_when_who_stopped_the_flow_is_late_to_rouse_it(record: Record) -> None:
-    begun, let = Latch(), threading.Event()
-
-    @task
-    def slow() -> int:
-        begun.open()
-        let.wait(20)
-        return 3
-
-    cleaned: list[int] = []
-
-    @flow(name="main")
-    def main() -> None:
-        try:
-            stop("main")
-            step()
-        except RunCancelled:
-            cleaned.append(slow.submit().result())
-            raise
-
-    def rouse() -> None:
-        until(lambda: live("main").stops)
-        for late in list(live("main").stops or ()):
-            late()
-        let.set()
-
-    with Meanwhile(begun.event.is_set, rouse), pytest.raises(CancelledRun, match=WHY):
-        main()
-
-    assert cleaned == [3]
-
-
 def test_a_sync_flow_that_returns_futures_hears_it_while_they_are_waited_for(record: Record) -> None:
     begun = Latch()
 

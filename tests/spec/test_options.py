@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import flow, task
+from headrace.cache_policies import INPUTS
 from headrace.errors import OptionError, OptionTypeError
 from headrace.task_runners import ConcurrentTaskRunner, ThreadPoolTaskRunner
 from tests.spec.forms import Form, Record, call
@@ -29,12 +30,27 @@ TASK: dict[str, Any] = {
     "retry_condition_fn": lambda *_: True,  # pyright: ignore[reportUnknownLambdaType]
     "timeout_seconds": 60,
     "log_prints": True,
+    "persist_result": True,
+    "result_storage": "memory:",
+    "result_serializer": "json",
+    "result_storage_key": "k",
+    "cache_result_in_memory": False,
+    "cache_policy": INPUTS,
+    "cache_key_fn": None,
+    "cache_expiration": 60,
+    "refresh_cache": False,
+    "on_commit": [body],
+    "on_rollback": [body],
     "on_running": [body],
     "on_completion": [body],
     "on_failure": [body],
 }
+OF_TASKS = {
+    "tags", "task_run_name", "result_storage_key", "cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache",
+    "on_commit", "on_rollback",
+}  # fmt: skip
 FLOW: dict[str, Any] = {
-    **{name: value for name, value in TASK.items() if name not in {"tags", "task_run_name"}},
+    **{name: value for name, value in TASK.items() if name not in OF_TASKS},
     "flow_run_name": "r",
     "validate_parameters": False,
     "durability": "off",

@@ -49,8 +49,8 @@ def test_an_option_of_a_later_time_is_refused_by_name_with_what_to_do_today(opti
 
 def test_an_option_of_a_later_time_is_refused_by_a_copy_as_well() -> None:
     copied: Any = step.with_options
-    with pytest.raises(OptionTypeError, match=r"'persist_result' .* yet\. Results are not stored"):
-        copied(persist_result=True)
+    with pytest.raises(OptionTypeError, match=r"'viz_return_value' .* yet\. Flows are not drawn"):
+        copied(viz_return_value=1)
 
 
 def test_nothing_that_is_there_is_said_to_come_later() -> None:

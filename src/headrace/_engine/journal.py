@@ -6,10 +6,10 @@ One back office takes what has arrived, has it committed, and answers those who 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from headrace._model.events import ASK
+from headrace._model.events import ASK, ERRAND, RECALL
 from headrace._ports import Observer, Progress
 
 CROWDED: Final = 4_000
@@ -31,7 +31,12 @@ class Journal:
         progress: Who shows how far maps and streams are; None where nobody looks.
         patience: Seconds that cancelled runs have to clean up before their flow ends without them.
         live: The flow runs in progress in this process, by id.
+        keeps: What runs do with their results that do not say; None to keep none.
+        open_ledger: Makes `ledger`, what this process knows of results, once; not before the first is asked for.
+        keeps_results: Whether there is one: not in worker processes.
     """
+
+    keeps_results = True
 
     def __init__(self, *, draw: Callable[[], str], level: str, now: Callable[[], int]) -> None:
         self.draw = draw
@@ -42,11 +47,19 @@ class Journal:
         self.patience: float = 10
         self.progress: Progress | None = None
         self.live: dict[str, Any] = {}
+        self.keeps: Any = None
+        self.open_ledger: Callable[[], Any]
+        self.opened: Any = None
 
     @property
     def level(self) -> str:
         """The durability of roots that do not say."""
         return self.usual
+
+    @property
+    def ledger(self) -> Any:
+        """What this process knows of results: a `headrace._engine.ledger.Ledger`."""
+        return self.opened or self.open_ledger()
 
     def start(self, wake: Callable[[], None], owner: str) -> None:
         """Begin empty, with a back office that *wake* wakes, in the process *owner*."""
@@ -69,6 +82,18 @@ class Journal:
         Wakes the back office in any case: a Ctrl-C may have struck a teller between its two last steps.
         """
         self.told.append((None, ASK, 0, answer))
+        self.asleep = False
+        self.wake()
+
+    def errand(self, work: Callable[[Any], Any], answer: Callable[[Any, Exception | None], None]) -> None:
+        """Have the back office await *work(store)*, and call *answer* there with what comes of it."""
+        self.told.append((None, ERRAND, 0, (work, answer)))
+        self.asleep = False
+        self.wake()
+
+    def recall(self, keys: Collection[str], answer: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have *answer* called, on the back office's thread, with what the store holds under *keys*, by key."""
+        self.told.append((None, RECALL, 0, (keys, answer)))
         self.asleep = False
         self.wake()
 

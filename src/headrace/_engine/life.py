@@ -21,7 +21,7 @@ from headrace._engine.inputs import bare, explained, stop_within
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.scopes import flow_calling, settled
 from headrace._engine.spec import Spec
-from headrace._engine.steps import calling, compose
+from headrace._engine.steps import calling, compose, spare
 from headrace._engine.upstream import FLAT, unfinished
 from headrace._model import outcomes
 from headrace._model.annotations import watch
@@ -56,6 +56,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     """Compile *spec* into the coroutine function that is one call of it."""
     begin: Begin = begin_task if spec.kind == "task" else begin_flow
     body = compose(spec, host, calling(spec, host) if spec.kind == "task" else flow_calling(spec, host))
+    body, kept = spare(spec, host, body)
     prepare: Prepare | None = preparation(spec)
     clock, may_strain = host.clock, spec.kind == "task"
     on_completion = spec.hooks["on_completion"]
@@ -80,10 +81,10 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             scope.tell((run, RUNNING, run.started, None))
             if run.settles:
                 await ready(run, host)
-            value = await body(run, args, kwargs)
+            value = await (kept() if scope.keeps or watch.works else body)(run, args, kwargs)
             if run.ended:
                 return value  # its flow went on without it, and has said so
-            if may_strain and watch.promises and value.__class__ not in FLAT:
+            if may_strain and watch.promises and value.__class__ not in FLAT and run.result_key is None:
                 value = await settled(run, host, value)
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
             if state is not None or return_state or run.settles or on_completion:

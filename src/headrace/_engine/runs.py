@@ -26,7 +26,7 @@ from headrace._ports import Crew, Home, Trace
 class Scope:
     """What a root and the task runs below it share: where they tell, how surely, in which trace, under which ids."""
 
-    __slots__ = ("attempt", "counter", "flow_run_id", "journal", "level", "prefix", "shown", "tell", "trace")
+    __slots__ = ("attempt", "counter", "flow_run_id", "journal", "keeps", "level", "prefix", "shown", "tell", "trace")
 
     def __init__(self, journal: Journal, prefix: str, level: str, *, flow: bool) -> None:
         self.journal = journal
@@ -37,6 +37,8 @@ class Scope:
         self.attempt = 1
         self.counter: Iterator[int] = itertools.count(1)
         self.trace: Trace | None = None
+        # What runs do with their results that do not say; None to keep none.
+        self.keeps: Any = journal.keeps
         self.tell: Callable[[tuple[Any, ...]], None] = journal.tell
         # The last exceptions whose tracebacks were logged, so that a failure passing upwards is shown once.
         self.shown: tuple[BaseException, ...] = ()
@@ -85,6 +87,12 @@ class Run:
     # What it was called with, for who asks; let go of at its end, since the record outlives the call.
     args: tuple[Any, ...] | None = None
     kwargs: dict[str, Any] | None = None
+    # What is to be stored of its result, together with its end.
+    kept: Any = None
+    # What its result is kept under, and the run that computed it, with its trace, where it was found there.
+    result_key: str | None = None
+    cached_from: str | None = None
+    cached_trace: str | None = None
     # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
     last: Stamp | None = None
     flow_attempt = 1

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
-from headrace._model.options import HOOKS, Hook
+from headrace._model.options import HOOKS, KEEPING, Hook
 from headrace._model.policy import RetryPolicy
 
 Shape = Literal["call", "generator"]
@@ -27,6 +27,8 @@ class Spec:
         timeout: Seconds; None where there is none.
         bound: How many first parameters are the instance or class of a method.
         kinds: The annotations, resolved at the first call that validates.
+        said: What its author was told once.
+        keeps: Of a flow: what becomes of results below it, where its options say so.
     """
 
     kind: Literal["flow", "task"]
@@ -43,11 +45,26 @@ class Spec:
     version: str | None = None
     bound: int = 0
     kinds: dict[str, Any] | None = None
+    keeps: Any = None
+    said: set[str] = attrs.Factory(set[str])
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         """The function's signature."""
         return inspect.signature(self.fn)
+
+    @functools.cached_property
+    def plain(self) -> dict[str, Any] | None:
+        """The defaults by name, of any kind where there is none; None unless all can be given by place and by name."""
+        parameters = self.signature.parameters.values()
+        if any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters):
+            return None
+        return {one.name: one.default for one in parameters}
+
+    @functools.cached_property
+    def required(self) -> frozenset[str]:
+        """The names of the parameters that have no default."""
+        return frozenset(one.name for one in self.signature.parameters.values() if one.default is one.empty)
 
     @functools.cached_property
     def function_name(self) -> str:
@@ -58,6 +75,12 @@ class Spec:
     def run_name(self) -> Any:
         """The template or callable for run names; None where there is none."""
         return self.options.get(f"{self.kind}_run_name")
+
+    @property
+    def asks(self) -> bool:
+        """Whether its options say what becomes of results, or it has hooks for transactions."""
+        asked = not KEEPING.isdisjoint(self.options)
+        return asked or bool(self.hooks["on_commit"] or self.hooks["on_rollback"])
 
     @property
     def prints(self) -> bool | None:

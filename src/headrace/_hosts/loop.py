@@ -6,8 +6,10 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import anyio
+import anyio.to_thread
 
 from headrace._engine import lines
 from headrace._engine.calls import Call, current_call, forsake, refuse_circle
@@ -17,17 +19,24 @@ from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
 from headrace._homes import LoopHome, quietly
 from headrace._hosts.clock import wall
-from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Rooted
+from headrace._hosts.inquiries import Inquiry
+from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Keeper, Rooted
 from headrace._ports import Home, Places
 from headrace.errors import StoreUnavailable
 
 PATIENCE: Final = 5.0
+ASIDES: Final = 8
 
 
 class LoopHost(Rooted):
     """Suspends the calling task where a life waits."""
 
     on_loop = True
+
+    def __init__(self, desk: Callable[[], Journal], keeper: Callable[[], Keeper]) -> None:
+        super().__init__(desk, keeper)
+        self.inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, Inquiry] = WeakKeyDictionary()
+        self.limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
     async def call(
         self,
@@ -185,6 +194,71 @@ class LoopHost(Rooted):
         finally:
             wall.finished()
         return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
+
+    async def recall(self, desk: Journal, key: str) -> Any:
+        """Suspend until the store has been asked for *key*; give what it holds, or None."""
+        loop = asyncio.get_running_loop()
+        inquiry = self.inquiries.get(loop)
+        if inquiry is None or inquiry.desk is not desk:
+            inquiry = self.inquiries[loop] = Inquiry(desk)
+        return await inquiry.about(key)
+
+    async def with_store(self, desk: Journal, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Suspend until *work* was done with the store; give what came of it."""
+        came = await self.said(
+            lambda arrived: desk.errand(work, lambda value, error: arrived((value, error))),
+        )
+        if came is None:
+            raise StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
+        value, error = came
+        if error is not None:
+            raise error
+        return value
+
+    async def said(self, ask: Callable[[Callable[[Any], None]], None]) -> Any:
+        """Suspend until the back office answers what *ask* asks; None where it does not, within a minute."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def arrived(value: Any) -> None:
+            if not future.done():
+                future.set_result(value)
+
+        ask(lambda value: quietly(loop, arrived, value))
+        wall.started()
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            wall.finished()
+
+    async def aside(self, function: Callable[[], Any]) -> Any:
+        """Call *function* in a thread, and suspend meanwhile. Who is cancelled here goes on when it has returned."""
+        wall.started()
+        try:
+            with anyio.CancelScope(shield=True):
+                working = asyncio.ensure_future(anyio.to_thread.run_sync(function, limiter=self.asides()))
+                try:
+                    return await asyncio.shield(working)
+                except asyncio.CancelledError:
+                    await asyncio.wait([working])
+                    raise
+        finally:
+            wall.finished()
+
+    def asides(self) -> anyio.CapacityLimiter:
+        """Give what bounds the threads that pack and unpack for the loop that runs: not the application's own."""
+        loop = asyncio.get_running_loop()
+        limiter = self.limiters.get(loop)
+        if limiter is None:
+            limiter = self.limiters[loop] = anyio.CapacityLimiter(ASIDES)
+        return limiter
+
+    def may_wait(self) -> bool:
+        """Tell that code on a loop may always suspend."""
+        return True
 
     async def answer(self, value: Awaitable[Any]) -> Any:
         """Await a hook's coroutine; also in a scope cancelled by now, where no hook of a cancelled run could wait."""

@@ -20,6 +20,7 @@ from headrace._engine.spec import Spec
 from headrace._hosts.children import Children
 from headrace._hosts.clock import wall
 from headrace._hosts.parcels import Parcel, filling, packed_call, probe
+from headrace._hosts.rooted import Keeper
 from headrace._hosts.thread import ThreadHost
 from headrace._hosts.visits import Visit
 from headrace._hosts.wire import Errand
@@ -30,8 +31,8 @@ class ProcessHost(ThreadHost):
 
     elsewhere = True
 
-    def __init__(self, desk: Callable[[], Journal], program: str) -> None:
-        super().__init__(desk)
+    def __init__(self, desk: Callable[[], Journal], keeper: Callable[[], Keeper], program: str) -> None:
+        super().__init__(desk, keeper)
         self.children = Children(program)
 
     def enter(self, workers: int) -> None:

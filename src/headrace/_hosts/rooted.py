@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
@@ -16,18 +16,20 @@ from headrace.errors import CancelledRun, RunCancelled
 
 ANSWER_WITHIN: Final = 60.0
 FOREVER: Final = math.inf
+Keeper = Callable[[Spec, Any, Any], Any]
 WORKER: Final = "headrace worker"  # what worker processes are called, with a number
 
 
 class Rooted:
     """The part of a host that is the same on a loop and in a thread."""
 
-    on_loop: ClassVar[bool]
+    on_loop: bool
     elsewhere: bool = False
 
-    def __init__(self, desk: Callable[[], Journal]) -> None:
+    def __init__(self, desk: Callable[[], Journal], keeper: Callable[[], Keeper]) -> None:
         self.clock: Clock = wall
         self.desk = desk
+        self.keeper = keeper
 
     def parcel(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Give None: a body is called in this process."""
@@ -35,6 +37,10 @@ class Rooted:
 
     def probe(self, spec: Spec, name: str, items: Any) -> None:
         """See that *items* can travel, which they need not."""
+
+    def keeping(self, spec: Spec, body: Any) -> Any:
+        """Give *body* with what keeps its results and finds them again around it."""
+        return self.keeper()(spec, self, body)
 
     def open(self) -> Journal:
         """Give the journal to a root run; `close` is called when it has ended."""

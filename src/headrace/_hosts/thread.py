@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from headrace._engine import lines
@@ -210,6 +210,43 @@ class ThreadHost(Rooted):
         if not acquired(done, ANSWER_WITHIN):
             return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
         return problem[0]
+
+    async def recall(self, desk: Journal, key: str) -> Any:
+        """Block until the store has been asked for *key*; give what it holds, or None."""
+        done = locked()
+        found: dict[str, Any] = {}
+
+        def answer(results: Mapping[str, Any]) -> None:
+            found.update(results)
+            done.release()
+
+        desk.recall([key], answer)
+        return found.get(key) if acquired(done, ANSWER_WITHIN) else None
+
+    async def with_store(self, desk: Journal, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Block until *work* was done with the store; give what came of it."""
+        done = locked()
+        came: list[tuple[Any, Exception | None]] = []
+
+        def answer(value: Any, error: Exception | None) -> None:
+            came.append((value, error))
+            done.release()
+
+        desk.errand(work, answer)
+        if not acquired(done, ANSWER_WITHIN):
+            raise StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
+        value, error = came[0]
+        if error is not None:
+            raise error
+        return value
+
+    async def aside(self, function: Callable[[], Any]) -> Any:
+        """Call *function* here: it may block."""
+        return function()
+
+    def may_wait(self) -> bool:
+        """Tell whether code on this stack may wait for anybody: not on the thread of a running event loop."""
+        return not on_loop()
 
     async def answer(self, value: Awaitable[Any]) -> Any:
         """Run a hook's coroutine to its end, in another thread where an event loop runs on this one."""

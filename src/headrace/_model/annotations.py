@@ -17,11 +17,13 @@ class Watch:
         states: A state, a future or an annotation; until then no argument is looked at.
         promises: A future; until then no returned value is looked at, and no argument waited for.
         stops: Whether a run was ever to stop; until then no call looks for one above it.
+        works: How many transactions are open; while there is none, no call looks for one around it.
     """
 
     states = False
     promises = False
     stops = False
+    works = 0
 
 
 watch: Final = Watch()

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-CACHING: Final = (
-    "Nothing is cached: each call runs the body. Keep what is dear in functools.cache or in a file of yours."
-)
-RESULTS: Final = "Results are not stored: a call gives the value, in memory. Let the task write what has to last."
 DRAWING: Final = (
     "Flows are not drawn before they run. Run it, then see what called what: headrace flow-run inspect last"
 )
-TRANSACTIONS: Final = "There are no transactions. Undo a step in an except block, or in an on_failure hook."
 SCHEDULES: Final = "There are no schedules and no workers. Let cron, systemd or your own program call the flow."
 PAUSES: Final = "Runs cannot be paused. Make two flows of it, and call the second when it may go on."
 WORKERS: Final = "There are no workers. Call the task in a process of yours, such as one that a queue starts."
 
 OPTIONS: Final = {
     "asset_deps": "There are no assets. Say with tags what a task reads and writes.",
-    "cache_expiration": CACHING,
-    "cache_key_fn": CACHING,
-    "cache_policy": CACHING,
-    "cache_result_in_memory": RESULTS,
-    "on_commit": TRANSACTIONS,
-    "on_rollback": TRANSACTIONS,
-    "persist_result": RESULTS,
-    "refresh_cache": CACHING,
-    "result_serializer": RESULTS,
-    "result_storage": RESULTS,
-    "result_storage_key": RESULTS,
     "viz_return_value": DRAWING,
 }
 ATTRIBUTES: Final = {
@@ -36,8 +20,6 @@ ATTRIBUTES: Final = {
     "delay": WORKERS,
     "deploy": SCHEDULES,
     "from_source": SCHEDULES,
-    "on_commit": TRANSACTIONS,
-    "on_rollback": TRANSACTIONS,
     "serve": SCHEDULES,
     "to_deployment": SCHEDULES,
     "visualize": DRAWING,
@@ -50,7 +32,6 @@ NAMES: Final = {
     "resume_flow_run": PAUSES,
     "serve": SCHEDULES,
     "suspend_flow_run": PAUSES,
-    "transaction": TRANSACTIONS,
 }
 ADDRESSES: Final = (
     "There is no server, so runs have no address. Give the run's id away instead: headrace flow-run inspect ID"

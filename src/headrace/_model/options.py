@@ -24,6 +24,7 @@ ITERABLES: tuple[type[Any], ...] = (Iterable,)  # `type[Any]`: the items stay An
 Durability: TypeAlias = Literal["off", "batched", "strict"]
 ChildFailure: TypeAlias = Literal["wait", "cancel"]
 Hook: TypeAlias = Callable[[Any, Any, Any], Any]
+TransactionHook: TypeAlias = Callable[[Any], Any]
 Delay: TypeAlias = float | timedelta
 Delays: TypeAlias = Delay | Sequence[Delay] | Callable[[int], Sequence[Delay]]
 Condition: TypeAlias = Callable[[Any, Any, Any], bool | Awaitable[bool]]
@@ -36,6 +37,14 @@ def text(owner: str, option: str, value: Any) -> str:
         hint = " Perhaps you meant to call it?" if callable(value) else ""
         raise OptionTypeError(f"{option} of {owner} must be a string, not {short(value)}.{hint}")
     return value
+
+
+def a_text(owner: str, option: str, value: Any) -> str:
+    """Take a string that is not empty."""
+    given = text(owner, option, value)
+    if not given.strip():
+        raise OptionError(f"{option} of {owner} is empty. Give it a value, or leave the option out.")
+    return given
 
 
 def a_name(owner: str, option: str, value: Any) -> str:
@@ -153,6 +162,41 @@ def child_failure(owner: str, option: str, value: Any) -> ChildFailure:
     return chosen
 
 
+def moment_of_expiry(owner: str, option: str, value: Any) -> float:
+    """Take a timedelta or a number of seconds, more than 0."""
+    given = seconds(owner, option, value)
+    if not given:
+        raise OptionError(f"{option} of {owner} is {value}; it must be more than 0. Leave it out to keep for ever.")
+    return given
+
+
+def policy(owner: str, option: str, value: Any) -> Any:
+    """Take a cache policy: what has a `compute_key`, as those in headrace.cache_policies have."""
+    if isinstance(value, type) or not callable(getattr(value, "compute_key", None)):
+        raise wrong_type(owner, option, "a cache policy, as in headrace.cache_policies", value)
+    return value
+
+
+def storage(owner: str, option: str, value: Any) -> Any:
+    """Take a folder, a URL or a storage object; the runtime opens it."""
+    path = hasattr(value, "__fspath__")
+    if isinstance(value, type) or not (isinstance(value, str) or path or callable(getattr(value, "write", None))):
+        raise wrong_type(owner, option, "a folder, a URL or a result storage, as in headrace.results", value)
+    if value == "":
+        raise OptionError(f"{option} of {owner} is empty. Give a folder or a URL, or leave the option out.")
+    return value
+
+
+def serializer(owner: str, option: str, value: Any) -> Any:
+    """Take the name of a codec, or one; the runtime finds it."""
+    if isinstance(value, str):
+        return value
+    writes = callable(getattr(value, "dumps", None)) or callable(getattr(value, "dump", None))
+    if isinstance(value, type) or not writes:
+        raise wrong_type(owner, option, "the name of a serializer such as 'json', or one with dumps and loads", value)
+    return value
+
+
 class RunOptions(TypedDict, total=False):
     """What flows and tasks have in common."""
 
@@ -165,6 +209,10 @@ class RunOptions(TypedDict, total=False):
     retry_condition_fn: Annotated[Condition | None, function]
     timeout_seconds: Annotated[float | timedelta | None, seconds]
     log_prints: Annotated[bool | None, flag]
+    persist_result: Annotated[bool | None, flag]
+    result_storage: Annotated[Any, storage]
+    result_serializer: Annotated[Any, serializer]
+    cache_result_in_memory: Annotated[bool | None, flag]
     on_running: Annotated[Iterable[Hook] | None, hooks]
     on_completion: Annotated[Iterable[Hook] | None, hooks]
     on_failure: Annotated[Iterable[Hook] | None, hooks]
@@ -175,6 +223,13 @@ class TaskOptions(RunOptions, total=False):
 
     task_run_name: Annotated[RunName | None, run_name]
     tags: Annotated[Iterable[str] | None, tag_set]
+    result_storage_key: Annotated[str | None, a_text]
+    cache_policy: Annotated[Any, policy]
+    cache_key_fn: Annotated[Callable[[Any, dict[str, Any]], str | None] | None, function]
+    cache_expiration: Annotated[float | timedelta | None, moment_of_expiry]
+    refresh_cache: Annotated[bool | None, flag]
+    on_commit: Annotated[Iterable[TransactionHook] | None, hooks]
+    on_rollback: Annotated[Iterable[TransactionHook] | None, hooks]
 
 
 class FlowOptions(RunOptions, total=False):
@@ -190,7 +245,16 @@ class FlowOptions(RunOptions, total=False):
     on_crashed: Annotated[Iterable[Hook] | None, hooks]
 
 
-HOOKS: Final = ("on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed")
+HOOKS: Final = (
+    "on_running", "on_completion", "on_failure", "on_cancellation", "on_crashed", "on_commit", "on_rollback",
+)  # fmt: skip
+# Any of these has the life of a call keep its result, or look for it.
+KEEPING: Final = frozenset(
+    {
+        "cache_expiration", "cache_key_fn", "cache_policy", "on_commit", "on_rollback", "persist_result",
+        "refresh_cache", "result_serializer", "result_storage", "result_storage_key",
+    }
+)  # fmt: skip
 
 
 @functools.cache

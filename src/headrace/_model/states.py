@@ -125,7 +125,8 @@ class State(Generic[R_co]):
         Raises:
             PausedRun: The run is paused.
             UnfinishedRun: The run has not ended.
-            MissingResult: The run completed, but its value is not kept here (states read from the store have none).
+            MissingResult: The run completed, but its value was not kept, is not there any more, or was damaged.
+            SerializationError, ResultStorageError, StoreUnavailable: A kept value cannot be read.
         """
         if unsuccessful(self):
             error = exception_of(self)
@@ -137,7 +138,8 @@ class State(Generic[R_co]):
         if not self.is_final():
             raise UnfinishedRun(f"The run is {self}; it has no result before it ends.")
         if isinstance(self.data, NotKept):
-            raise MissingResult(f"The run ended as {self}, but its value was not kept with the state.")
+            kept: R_co = self.data.value()
+            return kept
         value: R_co = plain(self.data)
         return value
 
@@ -156,7 +158,28 @@ STATES: tuple[type[Any], ...] = (State,)
 
 
 class NotKept:
-    """Stands in a state's *data* where the value was never kept: in states read back from the store."""
+    """
+    Stands in a state's *data* where the value was never kept: in states read back from the store.
+
+    Args:
+        why: What became of it, as a sentence.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        self.why = why
+
+    def value(self) -> Any:
+        """
+        Give the value, where it lies elsewhere.
+
+        Raises:
+            MissingResult: It lies nowhere.
+        """
+        raise MissingResult(
+            self.why
+            or "The run ended, but its value was not kept with its record: persist_result=True was not given to its "
+            "flow or task, or the value could not be stored, which its log says."
+        )
 
     def __repr__(self) -> str:
         return "<not kept>"

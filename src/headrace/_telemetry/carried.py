@@ -162,5 +162,8 @@ class Carrier:
     def began(self, run: Any) -> None:
         """Do nothing, as in `ended`."""
 
+    def undone(self, run: Any, at: int) -> None:
+        """Hear of nothing: runs are rolled back where they are recorded."""
+
     def grouped(self, group: Any, at: int) -> None:
         """Do nothing, as in `ended`."""

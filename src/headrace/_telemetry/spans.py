@@ -24,7 +24,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from headrace._engine.groups import Group
 from headrace._engine.runs import FlowRunning, Run
 from headrace._model import ids
-from headrace._model.events import COMPLETED, RUNNING, Transition, clipped
+from headrace._model.events import COMPLETED, ROLLED_BACK, RUNNING, Transition, clipped
 from headrace._model.records import task_run_name
 from headrace._telemetry.groups import BAD, GroupSpan
 from headrace._telemetry.light import Bounds, ItemSpan, LightSpan, sound
@@ -119,11 +119,23 @@ class SpanMaker:
         """Make the spans of a run that has ended: of the states it spent time in, and its own."""
         group: GroupSpan | None = None if run.group is None else run.group.span
         span = run.span
+        if transitions[-1][0] is ROLLED_BACK:
+            transitions = transitions[:-1]  # told apart, by `undone`
         try:
             if group is not None:
                 self.item(run, group, transitions)
             elif type(span) is LightSpan:
                 self.render(run, span, transitions)
+        except Exception as error:
+            self.failed(error)
+
+    def undone(self, run: Run, at: int) -> None:
+        """Show that a run was rolled back, by a span of no length: its own has ended, and may be exported by now."""
+        span = run.span
+        if type(span) is not LightSpan or not run.transitions:
+            return
+        try:
+            self.segment(ROLLED_BACK[1], span.context, len(run.transitions), at, at)
         except Exception as error:
             self.failed(error)
 
@@ -224,14 +236,14 @@ class SpanMaker:
             if kind in BAD:
                 status = Status(StatusCode.ERROR, reason(run, name, said))
         attributes: Mapping[str, Any] = self.attributes(run, kind, name)
-        links: Sequence[api.Link] = ()
+        links: Sequence[api.Link] = computed(run)
         kept = span.kept
         if kept is not None:
             span.close()
             attributes = merged(kept.attributes, attributes)
             for event in events:
                 kept.events.append(event)
-            events, links = kept.events, kept.links
+            events, links = kept.events, [*computed(run), *kept.links] if run.cached_trace else kept.links
             if kept.status is not None and kind == "COMPLETED":
                 status = kept.status
         self.hand(
@@ -309,6 +321,10 @@ class SpanMaker:
             }
             if scope.flow_run_id is not None:
                 about["headrace.flow_run.id"] = scope.flow_run_id
+        if run.result_key is not None:
+            about["headrace.result.key"] = sound(run.result_key)
+        if run.cached_from is not None:
+            about["headrace.cached_from"] = run.cached_from
         if run.tags:
             about["headrace.tags"] = tuple(sound(tag) for tag in sorted(run.tags))
         if kind in BAD:
@@ -316,6 +332,16 @@ class SpanMaker:
         if run.number == 0 and isinstance(scope.trace, TraceOfRun) and scope.trace.noted is not None:
             about = {**scope.trace.noted, **about}
         return about
+
+
+def computed(run: Run) -> Sequence[api.Link]:
+    """Give the link to the run that computed what *run* found; none where that is itself, or had no span."""
+    if run.cached_from is None or run.cached_trace is None:
+        return ()
+    prefix, number = ids.prefix_of(run.cached_from), int(run.cached_from[ids.PREFIX_LENGTH :], 16)
+    span_id = ids.span_id(ids.span_base(prefix), number)
+    there = SpanContext(int(run.cached_trace, 16), span_id, True, SAMPLED)
+    return (api.Link(there, {"headrace.link": "computed_by"}),)
 
 
 def reason(run: Run, name: str, said: str | None) -> str:

@@ -28,6 +28,8 @@ log: Final = logging.getLogger("headrace.workers")
 class RemoteJournal(Journal):
     """Hands every event on at once, so that all of them come before the end of the body."""
 
+    keeps_results = False
+
     def __init__(self, tell: Tell) -> None:
         super().__init__(draw=draw_prefix, level="batched", now=time.time_ns)
         self.pid = os.getpid()

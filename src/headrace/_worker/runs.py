@@ -72,6 +72,9 @@ class Silent:
     def began(self, run: Any) -> None:
         """Make no spans."""
 
+    def undone(self, run: Any, at: int) -> None:
+        """Hear of nothing: runs are rolled back where they are recorded."""
+
     def grouped(self, group: Any, at: int) -> None:
         """Make no spans."""
 

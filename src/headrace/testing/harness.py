@@ -14,8 +14,10 @@ from pathlib import Path
 import attrs
 
 from headrace import _runtime
+from headrace._engine.ledger import Vault
 from headrace._engine.life import drive
 from headrace._hosts.clock import wall
+from headrace._kept import with_results
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, TaskRun
 from headrace._runtime import Runtime
@@ -48,7 +50,7 @@ class Harness:
         self.settle()
         order = {run_id: place for place, run_id in enumerate(list(self._store.flows))}
         found: list[FlowRun] = drive(self._store.flow_runs(limit=ALL, state=state))
-        return sorted(found, key=lambda run: order[run.id])
+        return sorted(with_results(found, self._store, self._vault), key=lambda run: order[run.id])
 
     def task_runs(self, flow_run: FlowRun | str | None = None) -> list[TaskRun]:
         """List the task runs of *flow_run*, or of the one with that id, in the order of their calls; else all."""
@@ -57,7 +59,8 @@ class Harness:
             prefixes = dict.fromkeys(prefix_of(run_id) for run_id in list(self._store.tasks))
         else:
             prefixes = dict.fromkeys([prefix_of(id_of(flow_run))])
-        return [run for prefix in prefixes for run in drive(self._store.task_runs(prefix))]
+        found: list[TaskRun] = [run for prefix in prefixes for run in drive(self._store.task_runs(prefix))]
+        return with_results(found, self._store, self._vault)
 
     def logs(self, run: FlowRun | TaskRun | str) -> list[LogLine]:
         """List the lines kept with *run*, oldest first; those of a flow run with those of its task runs."""
@@ -83,6 +86,11 @@ class Harness:
         for flow in flows:
             below.setdefault(flow.parent_id if flow.parent_id in known else None, []).append(flow)
         return "\n".join(drawn(below, None, "", times))
+
+    @property
+    def _vault(self) -> Vault:
+        vault: Vault = self._runtime.journal.ledger.vault
+        return vault
 
     def settle(self) -> None:
         """Wait until all that was told so far is recorded: runs may still be in progress."""

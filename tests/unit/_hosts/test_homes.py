@@ -13,7 +13,7 @@ from headrace import flow, task
 from headrace._engine.context import current_run
 from headrace._homes import LoopHome
 from headrace._hosts.loop import LoopHost
-from headrace._runtime import desk
+from headrace._runtime import desk, keeper
 from headrace.errors import CancelledRun
 
 
@@ -100,6 +100,6 @@ def test_a_wait_that_ends_in_the_moment_in_which_its_run_is_stopped_is_roused_on
 
 async def test_the_home_of_a_runs_body_is_the_task_it_runs_in() -> None:
     nobody: Any = None
-    home: Any = LoopHost(desk).home(nobody)
+    home: Any = LoopHost(desk, keeper).home(nobody)
 
     assert (home.loop, home.task) == (asyncio.get_running_loop(), asyncio.current_task())
