@@ -385,6 +385,21 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], sentence: s
         decorate(**options)(f)
 
 
+@pytest.mark.usefixtures("record")
+@pytest.mark.parametrize(("policy", "given"), [(INPUTS, [1, 1]), (INPUTS + TASK_SOURCE, [1, 2])])
+def test_two_versions_of_the_code_share_a_key_unless_the_source_is_part_of_it(
+    policy: CachePolicy, given: list[int], tmp_path: Path
+) -> None:
+    def version(number: int) -> Any:
+        path = tmp_path / f"version{number}.py"
+        path.write_text(f"def answer():\n    return {number}\n")
+        space: dict[str, Any] = {"__name__": "program"}
+        exec(compile(path.read_text(), str(path), "exec"), space)
+        return task(cache_policy=policy)(space["answer"])
+
+    assert [version(number)() for number in (1, 2)] == given
+
+
 def test_a_hit_says_what_the_cheat_sheet_shows(record: Record, form: Form, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "headrace")
     cached = Counted(form, 1, cache_key_fn=task_input_hash)
