@@ -11,6 +11,7 @@ import pytest
 from headrace import flow, futures, task
 from headrace.errors import CancelledRun, RunCancelled
 from headrace.futures import Future
+from headrace.task_runners import ThreadPoolTaskRunner
 from tests.chaos.processes import until
 from tests.spec.cancelling import WHY, Meanwhile, live, stop
 from tests.spec.forms import Latch, Record
@@ -79,3 +80,40 @@ def test_a_cleanup_waits_on_when_who_stopped_the_flow_is_late_to_rouse_it(record
         main()
 
     assert cleaned == [3]
+
+
+@pytest.mark.parametrize("way", ["submit", "map"])
+def test_what_a_cleanup_has_submitted_goes_on_when_who_stopped_the_flow_is_late_to_stop_the_rest(
+    record: Record, way: str
+) -> None:
+    begun, let = Latch(), threading.Event()
+
+    @task
+    def slow(x: int) -> int:
+        begun.open()
+        let.wait(20)
+        return x
+
+    cleaned: list[object] = []
+
+    @flow(name="main", task_runner=ThreadPoolTaskRunner(max_workers=1))  # so that others wait for their turn
+    def main() -> None:
+        try:
+            stop("main")
+            step()
+        except RunCancelled:
+            made = [slow.submit(1), slow.submit(2)] if way == "submit" else slow.map([1, 2])
+            cleaned.extend(future.result() for future in made)
+            raise
+
+    def late() -> None:
+        crew = live("main").crew
+        assert crew is not None
+        crew.halt(WHY)
+        let.set()
+
+    with Meanwhile(begun.event.is_set, late), pytest.raises(CancelledRun, match=WHY):
+        main()
+
+    assert cleaned == [1, 2]
+    assert record.path(record.flow_run()) == ["Running", "Cancelling", "Cancelled"]

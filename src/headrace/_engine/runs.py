@@ -205,6 +205,9 @@ class FlowRunning(Run):
         if self.stopping is not None or self.ended or self.closing:
             return
         runs: list[FlowRunning] = [self, *self.below()]
+        watch.stops = True
+        for run in runs:
+            run.stopping = why  # all of them before anybody is told: a body that looks meanwhile hears it as its own
         for run in runs:
             run.to_stop(why)
         for run in runs:

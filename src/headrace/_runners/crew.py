@@ -67,6 +67,7 @@ class Crew:
         journal: Where its runs tell.
         run: The flow run; None for a runtime.
         rest: Opens when everything has ended, after `finish`.
+        spared: Calls, and groups of maps, that the flow's body has submitted in its cleanup.
         failed: Promises of runs that did not complete, at most 1,000; `failures` counts them all.
         broke: Whether the first of them has stopped the flow.
     """
@@ -86,6 +87,7 @@ class Crew:
         self.calls: dict[Call, None] = {}
         self.begun: dict[Call, None] = {}
         self.many: set[Many] = set()
+        self.spared: set[Any] = set()
         self.failed: list[Promise] = []
         self.failures = 0
         self.finishing = False
@@ -124,6 +126,8 @@ class Crew:
         self.enter(1)
         with self.guard:
             self.calls[call] = None
+            if self.cleans_up():
+                self.spared.add(call)
         try:
             self.place(call, waits)
         except RuntimeError as error:
@@ -142,14 +146,23 @@ class Crew:
             RuntimeError: The system starts no more threads.
         """
         self.enter(1 if source.total is None else source.total)
+        group = source.group
         with self.guard:
             self.many.add(source)
-        group = source.group
+            if self.cleans_up():
+                self.spared.add(group)
         try:
             self.lanes.lane(group.spec).put(source, inner=isinstance(group.parent, TaskRunning))
         except RuntimeError as error:
             source.cut(f"it could not be begun: {error}")
             raise
+
+    def cleans_up(self) -> bool:
+        """Tell whether the flow's body has heard that it is to stop, so that what it submits is of its cleanup."""
+        run = self.run
+        if run is None or run.stopping is None:
+            return False
+        return run.heard or (run.home is not None and bool(run.home.told))
 
     def place(self, call: Call, waits: Sequence[Promise]) -> None:
         """Put *call* on its lane, once what it *waits* for has ended."""
@@ -324,9 +337,17 @@ class Crew:
         """
         with self.guard:
             waiting, running, many = list(self.calls), list(self.begun), list(self.many)
+            if self.spared and self.stopping is None:
+                # Whoever stops the flow comes to its crew last; the body may have heard, and clean up by then.
+                spared = self.spared
+                waiting, running = (
+                    [call for call in calls if call not in spared and call.group not in spared]
+                    for calls in (waiting, running)
+                )
+                many = [source for source in many if source.group not in spared]
             for call in waiting:
                 call.stopping = why
-            self.calls.clear()
+                self.calls.pop(call, None)
         for call in running:
             call.stop(why)
         self.drop(waiting, why)
