@@ -55,8 +55,8 @@ def rest() -> None:
 @flow(name="waits")
 def waits(clean_up: float = 0) -> None:
     step(1)
-    print("ready")
     try:
+        print("ready")
         rest()
     finally:
         if clean_up:
