@@ -79,7 +79,8 @@ class Future(Promise, Generic[T_co]):
             OptionError: *timeout* is negative or no number.
         """
         try:
-            if not self.opened and not blocked([self], timeout):
+            # Also where it has ended badly: who stops a flow stops this one, too, and the flow hears of itself first.
+            if (not self.opened or self.failed) and not blocked([self], timeout):
                 raise WaitTimeoutError(f"{self.kind.title()} run {self.name!r}", timeout or 0.0)
             if not raise_on_failure and self.error is not None:
                 self.looked = True

@@ -28,6 +28,7 @@ def step() -> int:
 
 
 WAITS: dict[str, Callable[[Future[None]], object]] = {
+    "result": lambda future: future.result(),
     "wait": lambda future: future.wait(),
     "futures.wait": lambda future: futures.wait([future]),
     "as_completed": lambda future: list(futures.as_completed([future])),
@@ -36,17 +37,24 @@ WAITS: dict[str, Callable[[Future[None]], object]] = {
 
 @pytest.mark.parametrize("way", WAITS)
 def test_a_sync_flow_hears_it_where_what_it_waits_for_was_cancelled_before(record: Record, way: str) -> None:
+    heard: list[type[BaseException]] = []
+
     @flow(name="main")
     def main() -> str:
         future = endless.submit()
         stop("main")
         until(lambda: future.state.is_final())
-        WAITS[way](future)
+        try:
+            WAITS[way](future)
+        except BaseException as error:
+            heard.append(type(error))
+            raise
         return "went on"
 
     with pytest.raises(CancelledRun, match=WHY):
         main()
 
+    assert heard == [RunCancelled]
     assert record.path(record.flow_run()) == ["Running", "Cancelling", "Cancelled"]
 
 
