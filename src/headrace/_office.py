@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from headrace._engine.fold import Heard, fold
 from headrace._engine.journal import Answer, Event, Journal
-from headrace._engine.ledger import Ledger
+from headrace._engine.ledger import LEASE, Ledger
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
 from headrace._model.events import ASK, ENDED, ERRAND, GROUP, LOG, RECALL, RESULT
@@ -34,7 +34,6 @@ CLOSE_WITHIN = 10.0
 LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
 NO_TRANSITIONS: Final = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
 KEYS: Final = 5_000  # of results, read at a time: 3 ms
-LEASE: Final = 15.0  # seconds for which a lease is held
 RENEW_EVERY: Final = 5.0  # seconds
 log: Final = logging.getLogger("headrace.store")
 

@@ -17,13 +17,12 @@ from headrace._engine import lines
 from headrace._engine.calls import current_call
 from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
-from headrace._engine.ledger import Flight, Ledger
+from headrace._engine.ledger import LEASE, Flight, Ledger
 from headrace._engine.runs import Run
 from headrace._engine.transactions import Work, current
 from headrace._ports import Host, Store
 from headrace.errors import RunningLoopError, StoreUnavailable, TransactionError, WaitCircleError
 
-LEASE: Final = 15.0  # seconds
 log: Final = logging.getLogger("headrace.engine")
 FIRST_PAUSE: Final = 0.02  # seconds between two looks whether a lease is free
 LONGEST_PAUSE: Final = 0.5
@@ -86,7 +85,7 @@ async def compute(
     root = None if work is None else work.root
     flight = ledger.take_off(key, holder, current_call, root)
     if flight is not None:
-        return await waited(ledger, host, key, holder, flight, serial=serial)
+        return await waited(ledger, host, holder, flight, serial=serial)
     if not serial:
         return Clearance(True, flying=True)
     try:
@@ -103,9 +102,7 @@ async def compute(
     return Clearance(True, flying=True, claimed=claimed)
 
 
-async def waited(
-    ledger: Ledger, host: Host, key: str, holder: Run | Work, flight: Flight, *, serial: bool
-) -> Clearance:
+async def waited(ledger: Ledger, host: Host, holder: Run | Work, flight: Flight, *, serial: bool) -> Clearance:
     """Wait for *flight*, unless that would never end; within one transaction only until the body has ended."""
     own = parts_of(holder)
     if flight.holder in own:

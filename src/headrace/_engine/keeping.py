@@ -172,6 +172,11 @@ class Asking:
         """The user's own lock manager."""
         return None if self.plan.policy is None else self.plan.policy.lock_manager
 
+    @property
+    def beside(self) -> bool:
+        """Whether the result is to lie in a storage, however small it is."""
+        return self.plan.template is not None or self.keeps.storage is not None
+
     def unheard(self, key: str) -> bool:
         """Tell whether it is known without a wait that nobody has a result under *key*."""
         usual = self.plan.usual and self.work is None and self.run.scope.level != "off"
@@ -269,32 +274,31 @@ class Asking:
 
     def keep_small(self, key: str, value: Any) -> bool:
         """Keep *value*, if it is small and goes into the store as JSON; tell whether that is so."""
-        if self.plan.template is not None or self.keeps.storage is not None or self.keeps.codec is not None:
+        if self.beside or self.keeps.codec is not None:
             return False
         packed = self.ledger.vault.small(value)
         if packed is None:
             return False
-        run = self.run
-        now = self.host.clock.now()
-        lasts, trace = self.plan.lasts, run.scope.trace
         data, digest = packed
-        self.write(
-            StoredResult(
-                key,
-                run.id,
-                run.spec.name,
-                now,
-                None if lasts is None else now + lasts,
-                "json",
-                len(data),
-                digest,
-                data,
-                None,
-                None,
-                None if trace is None else f"{trace.trace_id:032x}",
-            )
-        )
+        self.write(self.result(key, "json", len(data), digest, data))
         return True
+
+    def result(
+        self,
+        key: str,
+        codec: str,
+        size: int,
+        digest: str,
+        data: bytes | None,
+        storage: str | None = None,
+        name: str | None = None,
+    ) -> StoredResult:
+        """Give what is recorded under *key* of what was packed just now."""
+        run, now = self.run, self.host.clock.now()
+        lasts, trace = self.plan.lasts, run.scope.trace
+        expires = None if lasts is None else now + lasts
+        traced = None if trace is None else f"{trace.trace_id:032x}"
+        return StoredResult(key, run.id, run.spec.name, now, expires, codec, size, digest, data, storage, name, traced)
 
     async def keep(self, key: str, value: Any, args: Args, kwargs: Named) -> Any:
         """Keep *value* under *key*, and give it back; what cannot be kept is said."""
@@ -304,27 +308,14 @@ class Asking:
         try:
             name = self.name(key, args, kwargs)
             storage, codec = vault.storage(self.keeps.storage), vault.codec(self.keeps.codec)
-            beside = self.plan.template is not None or self.keeps.storage is not None
+            beside = self.beside
             heavy = beside or vault.heavy(value)
             if heavy and run.scope.level == "off" and not beside:
                 return value  # nobody would find it again
             pack = partial(vault.pack, value, codec, storage, name, beside=beside)
             packed = await host.aside(pack) if heavy else pack()
-            now = host.clock.now()
-            expires = None if self.plan.lasts is None else now + self.plan.lasts
-            result = StoredResult(
-                key,
-                run.id,
-                run.spec.name,
-                now,
-                expires,
-                packed.codec,
-                packed.size,
-                packed.digest,
-                packed.data,
-                packed.storage,
-                packed.name,
-                None if run.scope.trace is None else f"{run.scope.trace.trace_id:032x}",
+            result = self.result(
+                key, packed.codec, packed.size, packed.digest, packed.data, packed.storage, packed.name
             )
         except HeadraceError as error:
             lines.warn(run, "Its result is not kept: %s", error)

@@ -18,6 +18,7 @@ from headrace.errors import StoreUnavailable
 
 LONG: Final = 20_000_000  # nanoseconds
 SPARED: Final = 100
+LEASE: Final = 15.0  # seconds for which a lease is held
 CURRENT: Final = 700_000_000  # nanoseconds for which the filter counts; it is looked after twice a second
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from hashlib import blake2b
 from typing import Any, BinaryIO, Final
 
@@ -59,7 +58,6 @@ class Vault:
         self.usual = usual
         self.inline = EVERYTHING if inline is None else inline
         self.trusted = trusted
-        self.guard = threading.Lock()
         self.known: dict[str, ResultStorage] = {}
 
     def codec(self, given: Any) -> Codec:
