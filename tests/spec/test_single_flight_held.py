@@ -238,10 +238,12 @@ def test_a_loop_that_was_closed_holds_nothing() -> None:
         if x == len(calls):
             return x
         calls.append(x)
+        begun.set()
         await asyncio.get_running_loop().create_future()
         return 0
 
     calls: list[int] = []
+    begun = asyncio.Event()
 
     @flow
     async def main() -> int:
@@ -249,7 +251,7 @@ def test_a_loop_that_was_closed_holds_nothing() -> None:
 
     loop = asyncio.new_event_loop()
     running = loop.create_task(main())
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(asyncio.wait_for(begun.wait(), 60))
     loop.close()
 
     assert calls == [1]
