@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from headrace import flow, task
@@ -161,24 +163,59 @@ def waits_for_a_deaf_thread() -> None:
         print("cleaning")
 
 
-def beat(loop: asyncio.AbstractEventLoop) -> None:
-    """Wake *loop* now and then: a signal that comes just before it goes to sleep is seen only when it wakes."""
-    loop.call_later(0.05, beat, loop)
-
-
 @flow(name="main")
 async def awaits_a_deaf_thread() -> None:
-    beat(asyncio.get_running_loop())
     try:
         await deaf.submit()
     finally:
         print("cleaning")
 
 
+# -- whom nothing wakes -------------------------------------------------------------------------------------
+
+
+def sleeps(thread: int) -> bool:
+    """Tell whether a thread of this process waits in the kernel, each time it is looked at."""
+    for _ in range(20):
+        status = Path(f"/proc/self/task/{thread}/stat").read_text()
+        if status.rpartition(")")[2].split()[0] != "S":
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def elsewhere(number: signal.Signals) -> None:
+    """Get a signal in a thread that is not the main one, while that waits for what never comes."""
+    main = threading.main_thread().native_id or 0
+    until(lambda: sleeps(main))
+    print("ready")
+    signal.pthread_kill(threading.get_ident(), number)
+
+
+@flow(name="main")
+async def awaits_nothing(number: signal.Signals) -> None:
+    threading.Thread(target=elsewhere, args=(number,), daemon=True).start()
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        print("cleaned")
+
+
+def uvloop_run(started: Coroutine[Any, Any, object]) -> None:
+    """Run a coroutine on a loop of uvloop's."""
+    import uvloop
+
+    uvloop.run(started)
+
+
 PROGRAMS: dict[str, Callable[[], object]] = {
     "awaits": awaits,
     "awaits a deaf thread": lambda: asyncio.run(awaits_a_deaf_thread()),
     "awaits slow cleanup": lambda: asyncio.run(awaits_slow_cleanup()),
+    "awaits nothing, SIGINT": lambda: asyncio.run(awaits_nothing(signal.SIGINT)),
+    "awaits nothing, SIGTERM": lambda: asyncio.run(awaits_nothing(signal.SIGTERM)),
+    "awaits nothing on uvloop, SIGINT": lambda: uvloop_run(awaits_nothing(signal.SIGINT)),
+    "awaits nothing on uvloop, SIGTERM": lambda: uvloop_run(awaits_nothing(signal.SIGTERM)),
     "blocks": blocks,
     "waits for a deaf thread": waits_for_a_deaf_thread,
     "waits for slow cleanup": waits_for_slow_cleanup,

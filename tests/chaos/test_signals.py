@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.processes import Child, Ended, rows
+from tests.chaos.processes import Child, Ended, rows, until
 from tests.unit.cli.recorded import Teller
 
 Start = Callable[..., Child]
@@ -86,11 +86,35 @@ def test_a_signal_ends_all_that_a_sync_flow_on_the_main_thread_waits_for(
     assert ends(home) == {"cancelled", "completed"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at the states of threads in /proc")
+@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("program", ["awaits nothing", "awaits nothing on uvloop"])
+def test_a_signal_that_another_thread_gets_is_heard_by_a_loop_that_nothing_else_wakes(
+    home: Path, start: Start, program: str, number: signal.Signals
+) -> None:
+    if "uvloop" in program:
+        pytest.importorskip("uvloop")
+    end = start(f"{program}, {number.name}").ended()
+
+    assert "cleaned" in end.out
+    assert end.status == STOPS[number]
+    assert ends(home) == {"cancelled"}
+
+
+def recorded(home: Path, flow: str) -> str:
+    """Wait until a run of *flow* is on record, which is a moment after it has begun, and give its id."""
+    made = "SELECT 1 FROM sqlite_master WHERE name = 'flow_run'"
+    until(lambda: (home / "headrace.db").exists() and rows(home, made))
+    until(lambda: rows(home, "SELECT 1 FROM flow_run WHERE flow_name = ?", flow))
+    ((run_id,),) = rows(home, "SELECT id FROM flow_run WHERE flow_name = ?", flow)
+    return str(run_id)
+
+
 @pytest.mark.parametrize("program", ["awaits", "blocks"])
 def test_another_process_ends_all_of_it_as_well(home: Path, start: Start, program: str) -> None:
     child = start(program)
     name = {"awaits": "wide", "blocks": "main"}[program]
-    ((run_id,),) = rows(home, "SELECT id FROM flow_run WHERE flow_name = ?", name)
+    run_id = recorded(home, name)
     said = Teller(home)("flow-run", "cancel", run_id, *PATIENTLY).stdout
     end = child.ended()
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import WeakKeyDictionary, WeakSet
 
+from headrace._hosts.waker import Waker
 from headrace.errors import TerminationSignal
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Terminations:
         holders: Tasks in blocks that hold runs wherever these live; heard only where no task lives that a run is in.
         came: Whether the signal came while they lived.
         taken: Whether we have taken the signal, so that it is to be given back.
+        waker: Has the loop that these tasks are on wake for it.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class Terminations:
         self.holders: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.came = False
         self.taken = False
+        self.waker = Waker()
 
     def enter(self, on_loop: bool) -> None:
         """Hear that a root run begins on this thread."""
@@ -49,6 +52,7 @@ class Terminations:
             self.blocking += 1
         else:
             self.tasks[task] = self.tasks.get(task, 0) + 1
+            self.wake(task)
 
     def leave(self, on_loop: bool) -> None:
         """Hear that a root run on this thread has ended."""
@@ -73,6 +77,7 @@ class Terminations:
             self.blocking += 1
         else:
             self.holders.add(task)
+            self.wake(task)
 
     def let_go(self, on_loop: bool) -> None:
         """Hear that such a block on this thread has ended."""
@@ -96,11 +101,21 @@ class Terminations:
         # Ours already, where whoever had kept it has put it back since.
         self.taken = handler is signal.SIG_DFL or handler == self.arrived
 
+    def wake(self, task: asyncio.Task[Any]) -> None:
+        """Have the loop of *task* hear SIGTERM at once, if that is ours."""
+        if self.taken:
+            self.waker.watch(task.get_loop())
+
     def end(self, task: asyncio.Task[Any] | None) -> None:
         """Give SIGTERM back, or throw it where it came, if what has just ended in *task* was the last."""
-        if self.blocking or self.living():
+        if self.living():
             return
-        if self.taken and not self.held():
+        held = self.held()
+        if not held:
+            self.waker.rest()
+        if self.blocking:
+            return
+        if self.taken and not held:
             self.release()
         if self.came and task is not None:
             self.came = False
@@ -151,6 +166,7 @@ class Terminations:
         self.holders.clear()
         self.came = False
         if threading.current_thread() is threading.main_thread():
+            self.waker.rest()
             self.release()
 
 
