@@ -176,8 +176,8 @@ class Transaction(Work):
         whose = "" if run is None else run.id
         now = host.clock.now()
         result = StoredResult(
-            key, whose, "transaction", now, None, packed.codec, packed.size, packed.digest, packed.data, packed.storage,
-            packed.name,
+            key, whose, "transaction", now, None, packed.codec, packed.size, packed.digest, packed.storage, packed.name,
+            data=packed.data,
         )  # fmt: skip
         if self.keys is not None:
             self.publish = partial(self.entered, vault.storage(self.keys), result)

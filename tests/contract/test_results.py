@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -73,8 +73,27 @@ async def test_at_first_nothing_is_kept(store: Store) -> None:
         {"run_id": "", "task_name": "transaction"},
         {"data": b"", "size": 0},
         {"data": b"x" * 1_000_000},
+        {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"},
+        {"task_name": ""},
+        {"task_name": "schön ☃ 12", "data": '{"ü":"☃𝄞"}'.encode(), "size": 16},
+        {"created": (1 << 63) - 1},
+        {"created": 0},
+        {"codec": "pickle"},
     ],
-    ids=["usual", "expires", "beside", "of no run", "empty", "large"],
+    ids=[
+        "usual",
+        "expires",
+        "beside",
+        "of no run",
+        "empty",
+        "large",
+        "traced",
+        "nameless",
+        "of many bytes a sign",
+        "last moment",
+        "first moment",
+        "other codec",
+    ],
 )
 async def test_a_result_comes_back_as_it_was_made(store: Store, more: dict[str, Any]) -> None:
     await keep(store, result(**more))
@@ -103,6 +122,30 @@ def test_any_bytes_come_back_under_any_key(lasting: Store, key: str, data: bytes
     assert lasting.results.look(key) == one
     assert drive(lasting.results.forget([one])) == 1
     assert lasting.results.look(key) is None
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(
+    key=st.text(st.characters(exclude_categories=()), min_size=32, max_size=32),
+    value=st.text(st.characters(exclude_categories=["Cs"])),
+    name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+)
+def test_small_json_comes_back_under_a_key_as_long_as_ours(lasting: Store, key: str, value: str, name: str) -> None:
+    data = orjson.dumps(value)
+    one = result(key, data=data, size=len(data), task_name=name)
+
+    drive(keep(lasting, one))
+
+    assert lasting.results.look(key) == one
+    assert drive(lasting.results.forget([one])) == 1
+
+
+async def test_results_of_all_kinds_are_kept_in_one_batch_and_the_last_under_a_key_wins(store: Store) -> None:
+    kinds = [result(at=1), result("b" * 32, expires=NOON), result(at=2, data=b"2"), result("b" * 32, data=b"3")]
+
+    await keep(store, *kinds)
+
+    assert await store.results.recall([KEY, "b" * 32]) == {KEY: kinds[2], "b" * 32: kinds[3]}
 
 
 async def test_a_later_result_replaces_the_one_under_the_same_key(store: Store) -> None:
@@ -146,7 +189,7 @@ async def test_results_are_listed_newest_first_without_their_bytes_and_no_more_t
     await keep(store, result("b", 2), result("c", 3), result("a", 1))
 
     assert await keys(store) == ["c", "b", "a"]
-    assert await store.results.listed(limit=1) == [attrs.evolve(result("c", 3), data=None)]
+    assert await store.results.listed(limit=1) == [result("c", 3)._replace(data=None)]
     assert await keys(store, limit=0) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -412,3 +413,24 @@ def test_a_hit_says_what_the_cheat_sheet_shows(record: Record, form: Form, caplo
     assert (first.result_key, first.cached_from) == (second.result_key, None)
     assert second.cached_from == first.id
     assert record.path(second) == ["Running", "Cached"]
+
+
+@pytest.mark.parametrize("key", ["\0" * 32, "\ud800" * 32, "é" * 32, "k" * 32], ids=["null", "surrogate", "é", "k"])
+def test_a_key_as_long_as_ours_of_any_signs_harms_no_record(tmp_path: Path, key: str) -> None:
+    @task(cache_key_fn=lambda _context, _parameters: key)
+    def step() -> int:
+        return 1
+
+    @flow
+    def calls() -> int:
+        return step() + step()
+
+    with runtime_at(tmp_path) as runtime:
+        assert calls() == 2
+        runtime.office.close()
+        (run,) = asyncio.run(runtime.store.flow_runs())
+        found = asyncio.run(runtime.store.task_runs(run.id[:24]))
+
+    assert [(one.task_name, one.state.name) for one in found] == [("step", "Completed"), ("step", "Cached")]
+    assert found[1].cached_from == found[0].id
+    assert found[0].result_key == found[1].result_key

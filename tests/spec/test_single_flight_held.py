@@ -271,9 +271,7 @@ def test_an_expired_copy_in_memory_hides_no_newer_one(tmp_path: Path) -> None:
         assert step(1) == 1
         ledger = first.journal.ledger
         (mark, known), *_ = ledger.recent.items()
-        import attrs
-
-        ledger.recent[mark] = attrs.evolve(known, expires=1)
+        ledger.recent[mark] = known._replace(expires=1)
         assert step(1) == 1  # from the store
         assert calls == [1]
 

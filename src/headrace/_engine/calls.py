@@ -96,7 +96,11 @@ class Call:
 
 def current_call() -> Call | None:
     """Give the submitted call that the code on this stack runs in, directly or through calls made in it."""
-    run = current_run.get()
+    return call_of(current_run.get())
+
+
+def call_of(run: Run | None) -> Call | None:
+    """Give the submitted call that *run* is, or is within."""
     while run is not None:
         if run.call is not None:
             call: Call = run.call

@@ -83,7 +83,7 @@ async def compute(
     """
     work = holder if isinstance(holder, Work) else current.get()
     root = None if work is None else work.root
-    flight = ledger.take_off(key, holder, current_call, root)
+    flight = ledger.take_off(key, holder, current_call(), root)
     if flight is not None:
         return await waited(ledger, host, holder, flight, serial=serial)
     if not serial:

@@ -27,9 +27,10 @@ from headrace._model.events import (
     clipped,
     history,
 )
+from headrace._model.ids import trace_text
 from headrace._ports import Batch
 
-KEY = 32  # signs of a cache key that we made
+KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -82,9 +83,7 @@ def fold(
             if run.number == 0 and isinstance(run, FlowRunning):
                 heard.began.append(run)
         elif transitions[-1][0][0] in ENDED:
-            if run.kept is not None:
-                note(run, RESULT, at, run.kept, batch, heard)
-                run.kept = None
+            keep(run, batch)
             if told_late(run, stamp, at, said, heard):
                 changed[run] = None
             continue
@@ -94,8 +93,7 @@ def fold(
         if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
             if run.kept is not None:
-                note(run, RESULT, at, run.kept, batch, heard)
-                run.kept = None
+                keep(run, batch)
     waits = young is not None and not heard.answers
     if young and heard.answers:
         changed = {**young, **changed}
@@ -134,6 +132,13 @@ def told_late(run: Run, stamp: Any, at: int, said: Any, heard: Heard) -> bool:
     else:
         return False
     return True
+
+
+def keep(run: Run, batch: Batch) -> None:
+    """Have the result of *run* stored that was to be stored with its end."""
+    kept, run.kept = run.kept, None
+    if kept is not None and not run.inherited:
+        batch.results.append(kept)
 
 
 def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -> None:
@@ -189,9 +194,9 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     bare = said is None and not run.tags and run.given_name is None and run.flow_attempt == 1
     if usual and bare and type(parent) is FlowRunning:
         key = run.result_key
-        if key is None:
-            return head
-        if stamp is COMPLETED and len(key) == KEY:
+        if key is None or stamp is RUNNING:
+            return head  # what one in progress is to be kept under is told with its end, which may be as narrow
+        if len(key) == KEY and key.isalnum():
             return (*head, key)
     past = history(transitions)
     tags = sorted(run.tags) or None
@@ -238,7 +243,7 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         None if run.parent is None else run.parent.id,
         run.scope.level,
         run.scope.journal.owner,
-        None if trace is None else f"{trace.trace_id:032x}",
+        None if trace is None else trace_text(trace.trace_id),
         history(transitions),
         run.result_key,
     )

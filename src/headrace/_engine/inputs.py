@@ -31,6 +31,8 @@ def bind(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     """
     plain = spec.plain
     if plain is not None and len(args) <= len(plain):
+        if not kwargs and len(args) == len(plain):
+            return dict(zip(plain, args, strict=False))
         # What inspect does in 8 us, in 1, for functions and calls of the usual kind; that one says what does not fit.
         given = dict(zip(plain, args, strict=False))
         if kwargs.keys().isdisjoint(given) and kwargs.keys() <= plain.keys():

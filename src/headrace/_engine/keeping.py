@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Final
 
 from headrace._engine import lines
-from headrace._engine.calls import current_call
 from headrace._engine.contexts import as_it_stands
 from headrace._engine.flights import Clearance, compute, landed
 from headrace._engine.inputs import named, own_frames
@@ -30,6 +29,7 @@ from headrace._engine.upstream import FLAT
 from headrace._model import outcomes
 from headrace._model.annotations import watch
 from headrace._model.events import CACHED, RESULT, ROLLED_BACK
+from headrace._model.ids import trace_text
 from headrace._model.records import StoredResult
 from headrace._model.states import STATES, State, StateType
 from headrace._ports import Host
@@ -85,7 +85,7 @@ def keeping(spec: Spec, host: Host, body: Body) -> Body:
             value = await body(run, args, kwargs)
             return await asking.keep(run.id, await bare(run, host, value), args, kwargs)
         ledger = asking.ledger
-        if not (asking.unheard(key) and ledger.take_off(key, run, current_call) is None):
+        if not (asking.unheard(key) and ledger.slip_off(key, run)):
             return await cached(asking, key, body, args, kwargs)
         try:  # the usual miss, in a hurry: nobody has it, and nobody else computes it
             value = await body(run, args, kwargs)
@@ -203,7 +203,8 @@ class Asking:
             if not key:
                 return None
             if isinstance(key, str):
-                self.mark(key)  # opens the storage of keys, if there is one
+                if not self.plan.usual:
+                    self.mark(key)  # opens the storage of keys, if there is one
                 return key
             raise OptionTypeError(f"A cache key is a text, or None for no caching, not {short(key)}.")
         except HashError as refused:
@@ -297,8 +298,8 @@ class Asking:
         run, now = self.run, self.host.clock.now()
         lasts, trace = self.plan.lasts, run.scope.trace
         expires = None if lasts is None else now + lasts
-        traced = None if trace is None else f"{trace.trace_id:032x}"
-        return StoredResult(key, run.id, run.spec.name, now, expires, codec, size, digest, data, storage, name, traced)
+        traced = None if trace is None else trace_text(trace.trace_id)
+        return StoredResult(key, run.id, run.spec.name, now, expires, codec, size, digest, storage, name, traced, data)
 
     async def keep(self, key: str, value: Any, args: Args, kwargs: Named) -> Any:
         """Keep *value* under *key*, and give it back; what cannot be kept is said."""
@@ -350,7 +351,7 @@ class Asking:
                 run.kept = result
             else:
                 run.scope.journal.tell((run, RESULT, result.created, result))
-        if result.key == run.id:
+        if result.key == result.run_id:
             return  # not cached, so nobody looks for it
         if self.keeps.in_memory:
             self.ledger.keep(self.mark(result.key), result)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
+from headrace._engine.calls import call_of
 from headrace._engine.promises import Gate, guard
 from headrace._engine.runs import Run
 from headrace._model.filters import KeyFilter
@@ -142,6 +143,7 @@ class Ledger:
         known: Which keys the store may hold; the back office looks twice a second what others have added.
         known_at: When it last did, in nanoseconds since 1970; an idle one does not.
         spared: How many are to ask by way of the back office, because the last who looked had to wait long.
+        flights: Who computes what; a run alone, as long as nobody waits for it.
         leases: The names of those it holds.
         landings: How many computations were over so far: where it has grown, what was looked for may be there now.
     """
@@ -157,7 +159,7 @@ class Ledger:
         self.known_at = 0
         self.recent: OrderedDict[str, StoredResult] = OrderedDict()
         self.pending: dict[str, StoredResult] = {}
-        self.flights: dict[str, Flight] = {}
+        self.flights: dict[str, Flight | Run] = {}
         self.landings = 0
         self.waiting: list[tuple[frozenset[Any], Flight, bool]] = []
         self.leases: dict[str, None] = {}
@@ -228,12 +230,19 @@ class Ledger:
             if self.pending.get(one.key) is one:
                 self.pending.pop(one.key, None)
 
-    def take_off(self, key: str, holder: Any, call: Callable[[], Any], root: Any = None) -> Flight | None:
+    def slip_off(self, key: str, run: Run) -> bool:
+        """Have *run* compute what is under *key*, outside of transactions; tell whether nobody else does already."""
+        with guard:
+            return self.flights.setdefault(key, run) is run
+
+    def take_off(self, key: str, holder: Any, call: Any, root: Any = None) -> Flight | None:
         """Have *holder* compute what is under *key*: None where it does now, else the flight of who does already."""
         with guard:
             flight = self.flights.get(key)
+            if isinstance(flight, Run):
+                flight = self.flights[key] = Flight(flight, call_of(flight))
             if flight is None or flight.deserted():
-                self.flights[key] = Flight(holder, call(), root)
+                self.flights[key] = Flight(holder, call, root)
                 return None
             return flight
 
@@ -269,14 +278,15 @@ class Ledger:
     def computed(self, key: str) -> None:
         """Hear that the body has ended, and what came of it is known within its transaction."""
         flight = self.flights.get(key)
-        if flight is not None and flight.computed is not None:
+        if isinstance(flight, Flight) and flight.computed is not None:
             flight.computed.open()
 
     def land(self, key: str) -> None:
         """Hear that the computation of *key* is over."""
         self.landings += 1
-        flight = self.flights.pop(key, None)
-        if flight is not None:
+        with guard:
+            flight = self.flights.pop(key, None)
+        if isinstance(flight, Flight):
             if flight.computed is not None:
                 flight.computed.open()
             flight.open()

@@ -19,7 +19,7 @@ from headrace._engine.inputs import bind
 from headrace._engine.present import nearest_flow, parameters
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
-from headrace._model.hashing import Unhashable, code_digest, combined, digest
+from headrace._model.hashing import Unhashable, beginning, code_digest, combined, digest
 from headrace._model.options import storage
 from headrace.errors import HashError, OptionError, OptionTypeError, short
 
@@ -160,7 +160,11 @@ class Inputs(CachePolicy):
         """
         if self.exclude:
             inputs = {name: value for name, value in inputs.items() if name not in self.exclude}
-        return combined("inputs", identity(spec), hashed(spec, inputs))
+        name = identity(spec)
+        start = _beginnings.get(name)
+        if start is None:
+            start = _beginnings[name] = beginning("inputs", name)
+        return hashed(spec, inputs, start)
 
     def __sub__(self, other: Any) -> CachePolicy:
         super().__sub__(other)
@@ -322,15 +326,18 @@ def level_of(given: Any) -> IsolationLevel:
         raise OptionTypeError(f"An isolation_level is {known}, not {short(given)}.") from None
 
 
-def hashed(spec: Spec | None, values: dict[str, Any]) -> str:
+def hashed(spec: Spec | None, values: dict[str, Any], start: Any = None) -> str:
     """
     Give the digest of *values*, the arguments of *spec*'s task; of the parameters of a flow, where that is None.
+
+    Args:
+        start: What counts together with them.
 
     Raises:
         HashError: One cannot be told from others; it is named, with how to leave it out.
     """
     try:
-        return digest(values)
+        return digest(values, start)
     except Unhashable as refused:
         for name, value in values.items():
             try:
@@ -352,6 +359,8 @@ def identity(spec: Spec) -> str:
     return name
 
 
+# What the keys of a task's inputs begin with, by its identity.
+_beginnings: dict[str, Any] = {}
 _sources: dict[Any, str] = {}
 
 

@@ -8,6 +8,7 @@ Trace and span ids are worked out from run ids: a span that is sent twice, or ma
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 PREFIX_LENGTH: Final = 24
@@ -28,6 +29,12 @@ def prefix_of(run_id: str) -> str:
 def trace_id(root_id: str) -> int:
     """Give the 128-bit trace id of the root run *root_id*."""
     return digest(root_id, 16) or 1
+
+
+@lru_cache(64)
+def trace_text(trace: int) -> str:
+    """Give a trace id as it is written: in 32 hexadecimal digits."""
+    return f"{trace:032x}"
 
 
 def span_base(prefix: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -82,10 +82,12 @@ class FlowRun:
         return elapsed(self.start_time, self.end_time)
 
 
-@attrs.frozen
-class StoredResult:
+class StoredResult(NamedTuple):
     """
     What is kept of a value that a run returned.
+
+    A tuple: made in a third of the time, and of no concern to the collector, which would look at thousands on their way
+    to the store.
 
     Attributes:
         key: The cache key it is found by, or the id of the run where it is not cached.
@@ -95,9 +97,9 @@ class StoredResult:
         expires: From when on it counts as gone; None for never.
         codec: The form of the bytes.
         size, digest: How many bytes there are, and what they are told from others by.
-        data: The bytes, where they are few.
-        storage, name: Where they lie else, and under which name there.
+        storage, name: Where they lie, unless here, and under which name there.
         trace_id: The trace of the run that returned it, in hexadecimal digits; None where it was not traced.
+        data: The bytes, where they are few.
     """
 
     key: str
@@ -108,10 +110,10 @@ class StoredResult:
     codec: str
     size: int
     digest: str
-    data: bytes | None = None
     storage: str | None = None
     name: str | None = None
     trace_id: str | None = None
+    data: bytes | None = None
 
 
 @attrs.frozen

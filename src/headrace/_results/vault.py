@@ -11,35 +11,36 @@ import os
 from hashlib import blake2b
 from typing import Any, BinaryIO, Final
 
-import attrs
 import orjson
 
 from headrace._model.records import StoredResult
 from headrace._ports import Codec, ResultStorage
 from headrace._results.codecs import codec
 from headrace._results.packing import Packed, heavy, pack, unpack
-from headrace._results.plain import exact
+from headrace._results.plain import STRICT, exact
 from headrace._results.remote import open_storage
 from headrace.errors import CorruptResult, HeadraceError, ResultNotFound, SerializationError, UntrustedResult
 
 EVERYTHING: Final = 1 << 62
 LONGEST_HEAD: Final = 100_000
-SCALARS: Final = frozenset({int, float, bool, type(None)})
+SCALARS: Final[frozenset[type]] = frozenset({int, float, bool, type(None)})
+# What JSON keeps as it is, if it takes it: unlike a float, which may be no number.
+SURE: Final[frozenset[type]] = frozenset({int, bool, type(None)})
 PLAIN: Final = SCALARS | {dict, list}
 FEW: Final = 16
 SHORT: Final = 1_000
 
 
-def light(value: Any) -> bool:
-    """Tell whether *value* is a scalar, or a short dict or list of scalars and short texts."""
+def light(value: Any, among: frozenset[type] = SCALARS) -> bool:
+    """Tell whether *value* is a scalar, or a short dict or list of scalars *among* these types, and short texts."""
     kind = value.__class__
     if kind is not dict and kind is not list:
-        return True
+        return kind in among
     if len(value) > FEW:
         return False
     for item in value.values() if kind is dict else value:
         kind = item.__class__
-        if kind not in SCALARS and not (kind is str and len(item) < SHORT):
+        if kind not in among and not (kind is str and len(item) < SHORT):
             return False
     return True
 
@@ -92,11 +93,14 @@ class Vault:
 
         The usual value, without the files and attempts that others need: 2 us instead of 10.
         """
-        if value.__class__ not in PLAIN or not (light(value) or not heavy(value)):
-            return None
         try:
-            data = exact(value)
-        except SerializationError:
+            if light(value, SURE):
+                data = orjson.dumps(value, None, STRICT)
+            elif value.__class__ in PLAIN and (light(value) or not heavy(value)):
+                data = exact(value)
+            else:
+                return None
+        except (SerializationError, TypeError):
             return None
         return (data, blake2b(data, digest_size=16).hexdigest()) if len(data) <= self.inline else None
 
@@ -138,8 +142,8 @@ class Vault:
 
     def enter(self, storage: ResultStorage, result: StoredResult) -> None:
         """Record *result* in a storage of keys: a line of JSON, and behind it the bytes, where they are few."""
-        told = attrs.asdict(result, filter=attrs.filters.exclude("data"))
-        head = orjson.dumps({**told, "inline": result.data is not None}) + b"\n"
+        told = result._asdict()
+        head = orjson.dumps({"inline": told.pop("data") is not None, **told}) + b"\n"
 
         def fill(file: BinaryIO) -> None:
             file.write(head)

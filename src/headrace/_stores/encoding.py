@@ -20,6 +20,8 @@ from headrace._stores.rows import TASK_HEAD
 
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
+LARGEST = 100_000
+BLANK = " " * 32
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
@@ -40,16 +42,43 @@ def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
         (schema.WRITE_KEPT, [f"{row[0]}{row[4]:019d}{row[5]:019d}{row[6]}{row[2]}" for row in batch.kept_runs]),
         (schema.WRITE_TASKS, full),
         (schema.WRITE_LOGS, batch.logs),
-        (schema.WRITE_RESULTS, [result_row(one) for one in batch.results]),
+        results(batch),
     )
     return [(statement, list(rows)) for statement, rows in kinds if rows]
 
 
+def results(batch: Batch) -> tuple[str, list[Any]]:
+    """Give the statement that writes the results of *batch*, with its rows: one, as the last under a key is to win."""
+    small: list[str] = []
+    for one in batch.results:
+        text = small_result(one)
+        if text is None:
+            return schema.WRITE_RESULTS, [result_row(each) for each in batch.results]
+        small.append(text)
+    return schema.WRITE_SMALL, small
+
+
+def small_result(one: StoredResult) -> str | None:
+    """Give a result as one text of fixed places; None where it is not a small one of the usual kind."""
+    key, run_id, task_name, created, expires, codec, size, digest, storage, _, trace, data = one
+    if expires is not None or codec != "json" or storage is not None or data is None:
+        return None
+    if max(size, len(data)) >= LARGEST:
+        return None
+    # All as long as their places, and of signs that need no escape: that would be longer. The name, which may, is last.
+    if len(key) != 32 or not key.isalnum() or len(run_id) != 36 or len(digest) != 32 or not 0 <= created <= LATEST:
+        return None
+    text = as_text(data)
+    if text[0] != "t":
+        return None
+    return f"{key}{run_id}{created:019d}{digest}{trace or BLANK}{size:05d}{len(text):06d}{text}{task_name}"
+
+
 def result_row(one: StoredResult) -> tuple[Any, ...]:
     """Give a result as SQLite is to have it."""
-    expires = None if one.expires is None else min(one.expires, LATEST)
-    head = (one.key, one.run_id, one.task_name, one.created, expires, one.codec, one.size, one.digest)
-    return (*head, one.storage, one.name, one.trace_id, None if one.data is None else as_text(one.data))
+    if one.expires is not None and one.expires > LATEST:
+        one = one._replace(expires=LATEST)
+    return (*one[:-1], None if one.data is None else as_text(one.data))
 
 
 def as_text(data: bytes) -> str:
@@ -70,7 +99,7 @@ def result_record(row: Sequence[Any]) -> StoredResult:
             data = text[1:].encode() if text[:1] == "t" else base64.b64decode(text[1:], validate=True)
         except (binascii.Error, ValueError):
             data = b""
-    return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, data, storage, name, trace_id)
+    return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, storage, name, trace_id, data)
 
 
 def as_json(value: Any) -> str:

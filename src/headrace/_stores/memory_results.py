@@ -6,8 +6,6 @@ import threading
 from collections.abc import Collection
 from typing import Unpack
 
-import attrs
-
 from headrace._model.filters import KeyFilter
 from headrace._model.records import StoredResult
 from headrace._ports import Which
@@ -42,7 +40,7 @@ class MemoryResults:
         found = [one for one in list(self.kept.values()) if meant(one, which)]
         if after is not None:
             found = [one for one in found if order(one) < order(after)]
-        return [attrs.evolve(one, data=None) for one in sorted(found, key=order, reverse=True)[:limit]]
+        return [one._replace(data=None) for one in sorted(found, key=order, reverse=True)[:limit]]
 
     async def total(self, **which: Unpack[Which]) -> tuple[int, int]:
         """Count results and their bytes."""

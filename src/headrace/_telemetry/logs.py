@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 from headrace._engine.context import current_run
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
 from headrace._model.events import LOG, clipped
+from headrace._model.ids import trace_text
 
 STORED_LINE: Final = 64_000
 RESET: Final = "\x1b[0m"
@@ -79,9 +80,9 @@ def place_of(run: Run | None) -> tuple[str, str]:
         return "", ""
     here = api.get_current_span().get_span_context()
     if run is None or trace is None or here.trace_id == trace.trace_id:
-        return (f"{here.trace_id:032x}", f"{here.span_id:016x}") if here.is_valid else ("", "")
+        return (trace_text(here.trace_id), f"{here.span_id:016x}") if here.is_valid else ("", "")
     own = "" if run.span is None else f"{run.span.get_span_context().span_id:016x}"
-    return f"{trace.trace_id:032x}", own
+    return trace_text(trace.trace_id), own
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -50,6 +50,27 @@ def test_a_map_that_has_ended_is_heard_and_no_row() -> None:
     assert (heard.began, heard.ended) == ([run], [item])
 
 
+def test_a_run_in_progress_whose_result_is_known_has_a_row_as_narrow_as_that_of_its_end() -> None:
+    _, item, _ = begun()
+    item.result_key = "k" * 32
+
+    running, _ = fold([(item, RUNNING, 2, None), (None, ASK, 0, print)])
+    ended, _ = fold([(item, COMPLETED, 3, None)])
+
+    assert [len(row) for row in running.task_runs] == [6], "a wider one would leave values that the other does not name"
+    assert [(len(row), row[6]) for row in ended.kept_runs] == [(7, "k" * 32)]
+
+
+def test_a_key_whose_signs_are_escaped_somewhere_goes_into_no_row_of_fixed_places() -> None:
+    _, item, _ = begun()
+    item.result_key = "\0" * 32
+
+    batch, _ = fold([(item, RUNNING, 2, None), (item, COMPLETED, 3, None)])
+
+    assert batch.kept_runs == []
+    assert [row[14] for row in batch.task_runs] == ["\0" * 32]
+
+
 def test_of_a_lost_batch_the_durable_runs_are_owed_and_nothing_else() -> None:
     run, item, group = begun("strict")
     told: list[Event] = [(item, RUNNING, 2, None), (group, GROUP, 4, None), (None, ASK, 0, print)]

@@ -13,7 +13,7 @@ HOUR = 3_600_000_000_000
 
 def result(expires: int | None) -> StoredResult:
     """Give a result that was made at MADE."""
-    return StoredResult("k", "r", "t", MADE, expires, "json", 1, "d", b"1")
+    return StoredResult("k", "r", "t", MADE, expires, "json", 1, "d", data=b"1")
 
 
 @pytest.mark.parametrize("now", [0, MADE - HOUR, MADE, MADE + 1_000 * HOUR])

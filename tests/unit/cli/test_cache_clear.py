@@ -250,7 +250,7 @@ async def test_what_was_made_anew_meanwhile_keeps_its_file(tmp_path: Path) -> No
     async def made(key: str, at: int) -> StoredResult:
         packed = vault.pack("x" * 100, vault.codec(None), vault.storage(None), key, beside=True)
         one = StoredResult(
-            key, "", "t", at, None, packed.codec, packed.size, packed.digest, None, packed.storage, packed.name
+            key, "", "t", at, None, packed.codec, packed.size, packed.digest, packed.storage, packed.name
         )
         await store.append(Batch(results=[one]))
         return one
@@ -288,7 +288,7 @@ def test_deleting_a_run_removes_what_it_and_its_subflows_kept_beside_the_databas
 
 # -- plans --------------------------------------------------------------------------------------------------
 
-GONE = StoredResult("a", "", "t", 1, None, "json", 1, "d", None, "/x", "a")
+GONE = StoredResult("a", "", "t", 1, None, "json", 1, "d", "/x", "a")
 READS: dict[str, tuple[Callable[[SQLiteStore], Coroutine[Any, Any, Any]], str]] = {
     "lookup": (lambda store: store.results.recall(["a"]), "sqlite_autoindex_result_1 (key=?)"),
     "lookup by beginning": (lambda store: store.results.listed(begins="a"), "_result_1 (key>? AND key<?)"),
