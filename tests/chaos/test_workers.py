@@ -64,8 +64,9 @@ def test_a_parent_that_leaves_by_os_exit_takes_its_workers_with_it(tmp_path: Pat
     gone(noted(ledger, "worker"))
 
 
-def test_workers_die_with_their_parent_though_a_fork_of_it_lives_on(tmp_path: Path) -> None:
-    child, workers, ledger = start("forks", tmp_path)
+@pytest.mark.parametrize("program", ["forks", "forks early"])
+def test_workers_die_with_their_parent_though_a_fork_of_it_lives_on(tmp_path: Path, program: str) -> None:
+    child, workers, ledger = start(program, tmp_path)
     until(lambda: noted(ledger, "fork"))
     (fork,) = noted(ledger, "fork")
     try:
