@@ -12,17 +12,13 @@ from pathlib import Path
 from headrace import flow, task
 from headrace._hosts import children
 from headrace.task_runners import ProcessPoolTaskRunner
-
-
-def note(ledger: str, text: str) -> None:
-    with open(ledger, "a", encoding="utf-8") as file:
-        file.write(f"{text}\n")
+from tests.spec.bodies import hold, note
 
 
 @task
 def compute(ledger: str) -> None:
-    note(ledger, f"worker {os.getpid()}")
     try:
+        note(ledger, f"worker {os.getpid()}")
         while True:
             sum(range(1_000))
     finally:
@@ -30,9 +26,8 @@ def compute(ledger: str) -> None:
 
 
 @task
-def hold_the_lock(ledger: str) -> int:
-    note(ledger, f"worker {os.getpid()}")
-    return int(pow(7, 10**9)) % 10
+def hold_the_lock(ledger: str) -> None:
+    hold(ledger, f"worker {os.getpid()}")
 
 
 @task
