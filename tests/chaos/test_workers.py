@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import headrace
-from tests.chaos.processes import WITHIN, Child, rows, states, until
+from tests.chaos.processes import WITHIN, Child, recorded, rows, states, until
 
 
 def noted(ledger: Path, word: str) -> list[int]:
@@ -99,6 +99,7 @@ def test_a_signal_to_the_whole_group_cancels_the_flow_and_its_bodies(
 
 def test_a_second_ctrl_c_does_not_wait_for_bodies(tmp_path: Path) -> None:
     child, workers, _ = start("holds", tmp_path)
+    until(lambda: recorded(tmp_path / "home"))
 
     child.send(signal.SIGINT)
     until(lambda: states(tmp_path / "home", "holds") == ["Cancelling"] or child.process.poll() is not None)
