@@ -13,21 +13,13 @@ import pytest
 
 import headrace
 from tests.chaos.processes import WITHIN, Child, recorded, rows, states, until
+from tests.spec.processing import alive
 
 
 def noted(ledger: Path, word: str) -> list[int]:
     """Give the process ids that stand in a ledger behind *word*."""
     lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
     return [int(line.split()[1]) for line in lines if line.startswith(f"{word} ")]
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process is there, and has not ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in {"Z", "X"}
 
 
 def start(program: str, folder: Path, workers: int = 2) -> tuple[Child, list[int], Path]:
