@@ -322,8 +322,14 @@ _forks: Final[list[ExitStack]] = []
 
 
 def _before_fork() -> None:
-    """Have the back office's store at rest, and no thread at what all threads share: the child would find it locked."""
+    """
+    Have the back office's store at rest, and no thread at what all threads share: the child would find it locked.
+
+    Nor one that starts a worker process, which the child could not let go of before its parent knows it.
+    """
     stack = ExitStack()
+    for host in _process_hosts:
+        stack.enter_context(host.children.starting)
     for runtime in in_use():
         stack.enter_context(runtime.office.still())
     stack.enter_context(promises.guard)

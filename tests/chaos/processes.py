@@ -115,6 +115,12 @@ def rows(home: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return connection.execute(statement, values).fetchall()
 
 
+def recorded(home: Path) -> bool:
+    """Tell whether a flow run is in the database; there may be none yet, or an empty one."""
+    there = (home / "headrace.db").exists() and rows(home, "SELECT 1 FROM sqlite_master WHERE name = 'flow_run'")
+    return bool(there and rows(home, "SELECT 1 FROM flow_run"))
+
+
 def states(home: Path, flow: str) -> list[str]:
     """Give the names of the states of the runs of *flow*, oldest first."""
     found = rows(home, "SELECT state_name FROM flow_run WHERE flow_name = ? ORDER BY created", flow)

@@ -22,10 +22,15 @@ def noted(ledger: Path) -> list[str]:
 
 
 def kill_one(program: str, durability: str, folder: Path, number: int, after: float) -> list[str]:
-    """Start a program, kill it *after* seconds of work, and give the task runs whose callers went on."""
+    """
+    Start a program, kill it *after* seconds of work, and give the task runs whose callers went on.
+
+    Not before there is a file: of a flow that waits for no commit it is made a moment later.
+    """
     ledger = folder / f"ledger {number}"
+    file = folder / "home" / "headrace.db"
     child = Child("tests.chaos.crowds", program, ledger, durability, home=folder / "home")
-    until(lambda: noted(ledger) or child.process.poll() is not None)
+    until(lambda: (noted(ledger) and file.exists()) or child.process.poll() is not None)
     time.sleep(after)
     assert child.process.poll() is None, child.err
     child.process.kill()

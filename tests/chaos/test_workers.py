@@ -12,22 +12,14 @@ from pathlib import Path
 import pytest
 
 import headrace
-from tests.chaos.processes import WITHIN, Child, rows, states, until
+from tests.chaos.processes import WITHIN, Child, recorded, rows, states, until
+from tests.spec.processing import alive
 
 
 def noted(ledger: Path, word: str) -> list[int]:
     """Give the process ids that stand in a ledger behind *word*."""
     lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
     return [int(line.split()[1]) for line in lines if line.startswith(f"{word} ")]
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process is there, and has not ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in {"Z", "X"}
 
 
 def start(program: str, folder: Path, workers: int = 2) -> tuple[Child, list[int], Path]:
@@ -64,8 +56,9 @@ def test_a_parent_that_leaves_by_os_exit_takes_its_workers_with_it(tmp_path: Pat
     gone(noted(ledger, "worker"))
 
 
-def test_workers_die_with_their_parent_though_a_fork_of_it_lives_on(tmp_path: Path) -> None:
-    child, workers, ledger = start("forks", tmp_path)
+@pytest.mark.parametrize("program", ["forks", "forks early"])
+def test_workers_die_with_their_parent_though_a_fork_of_it_lives_on(tmp_path: Path, program: str) -> None:
+    child, workers, ledger = start(program, tmp_path)
     until(lambda: noted(ledger, "fork"))
     (fork,) = noted(ledger, "fork")
     try:
@@ -98,6 +91,7 @@ def test_a_signal_to_the_whole_group_cancels_the_flow_and_its_bodies(
 
 def test_a_second_ctrl_c_does_not_wait_for_bodies(tmp_path: Path) -> None:
     child, workers, _ = start("holds", tmp_path)
+    until(lambda: recorded(tmp_path / "home"))
 
     child.send(signal.SIGINT)
     until(lambda: states(tmp_path / "home", "holds") == ["Cancelling"] or child.process.poll() is not None)

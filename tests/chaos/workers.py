@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from headrace import flow, task
+from headrace._hosts import children
 from headrace.task_runners import ProcessPoolTaskRunner
-
-
-def note(ledger: str, text: str) -> None:
-    with open(ledger, "a", encoding="utf-8") as file:
-        file.write(f"{text}\n")
+from tests.spec.bodies import hold, note
 
 
 @task
 def compute(ledger: str) -> None:
-    note(ledger, f"worker {os.getpid()}")
     try:
+        note(ledger, f"worker {os.getpid()}")
         while True:
             sum(range(1_000))
     finally:
@@ -28,9 +26,8 @@ def compute(ledger: str) -> None:
 
 
 @task
-def hold_the_lock(ledger: str) -> int:
-    note(ledger, f"worker {os.getpid()}")
-    return int(pow(7, 10**9)) % 10
+def hold_the_lock(ledger: str) -> None:
+    hold(ledger, f"worker {os.getpid()}")
 
 
 @task
@@ -55,12 +52,36 @@ def forks(ledger: str) -> None:
     futures = [compute.submit(ledger) for _ in range(2)]
     while len(Path(ledger).read_text(encoding="utf-8").splitlines() if Path(ledger).exists() else []) < 2:
         time.sleep(0.002)
+    live_on(ledger)
+    [future.wait() for future in futures]
+
+
+@flow(name="forks early", task_runner=ProcessPoolTaskRunner(max_workers=2))
+def forks_early(ledger: str) -> None:
+    """Fork while the first worker is being started, and known to nobody yet."""
+    begun, forked = threading.Event(), threading.Event()
+    opened = children.opened
+
+    def opened_late(pid: int) -> int | None:
+        begun.set()
+        forked.wait(0.2)  # in vain, where the fork waits for this
+        return opened(pid)
+
+    children.opened = opened_late
+    futures = [compute.submit(ledger) for _ in range(2)]
+    begun.wait()
+    live_on(ledger)
+    forked.set()
+    [future.wait() for future in futures]
+
+
+def live_on(ledger: str) -> None:
+    """Have a fork that does nothing."""
     fork = os.fork()
     if not fork:
         time.sleep(100)
         os._exit(0)
     note(ledger, f"fork {fork}")
-    [future.wait() for future in futures]
 
 
 @flow(name="leaves", task_runner=ProcessPoolTaskRunner(max_workers=2))
@@ -91,6 +112,7 @@ PROGRAMS: dict[str, Callable[[str], object]] = {
     "computes": computes,
     "holds": holds,
     "forks": forks,
+    "forks early": forks_early,
     "leaves": leaves,
     "ends": ends,
 }

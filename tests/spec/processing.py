@@ -65,7 +65,7 @@ def alive(pid: int) -> bool:
     """Tell whether a process is there, and has not ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it is let go of between opening and reading
         return False
     return state not in {"Z", "X"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from headrace._model.records import Request
 from headrace._stores.sqlite import SQLiteStore
-from tests.chaos.processes import Child, rows, states, until
+from tests.chaos.processes import Child, recorded, rows, states, until
 from tests.unit.cli.recorded import Teller, environment
 
 WHY = "headrace flow-run cancel asked for it"
@@ -41,12 +41,6 @@ def start(home: Path) -> Iterator[Start]:
     for child in children:
         child.process.kill()
         child.process.wait()
-
-
-def recorded(home: Path) -> bool:
-    """Tell whether a flow run is in the database; there may be none yet, or an empty one."""
-    there = (home / "headrace.db").exists() and rows(home, "SELECT 1 FROM sqlite_master WHERE name = 'flow_run'")
-    return bool(there and rows(home, "SELECT 1 FROM flow_run"))
 
 
 def id_of(home: Path, flow: str) -> str:

@@ -371,20 +371,6 @@ def test_workers_stay_while_a_runtime_that_uses_processes_is_open(record: Record
         assert not workers()
 
 
-def test_a_forked_process_leaves_its_parents_workers_alone() -> None:
-    def act() -> tuple[int, int, int]:
-        before = bodies.where.submit().result()[0]
-        pid = os.fork()
-        if not pid:
-            os._exit(len(workers()))
-        _, status = os.waitpid(pid, 0)
-        return before, os.waitstatus_to_exitcode(status), bodies.where.submit().result()[0]
-
-    before, left, after = in_processes(act)
-    assert left == 0
-    assert {before, after} <= {worker.pid for worker in workers()}
-
-
 def test_bodies_may_start_processes_of_their_own() -> None:
     assert in_processes(lambda: bodies.start_processes.submit(1.5).result()) == 1.5
 

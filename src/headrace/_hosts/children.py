@@ -187,6 +187,8 @@ class Children:
 
     Attributes:
         program: The module that they run.
+        starting: Held while one is made, and by whoever forks: a copy of a `life` that nobody knows of yet would be
+            closed by nobody, and keep the worker alive.
         allowed: How many may be kept: as many as the flow runs in progress use together.
         refused: Why workers do not start; forgotten with the last flow run that wants any.
     """
@@ -297,6 +299,10 @@ class Children:
     def forget(self) -> None:
         """Have none: in a forked process, whose parent they belong to."""
         for child in self.all:
+            if child.buried:
+                continue  # what led to it is closed, or just being closed: its numbers may be those of other files now
+            # Whoever was just speaking to it did not come along, and will never let go of the line's guard.
+            child.line = Line(child.line.connection)
             child.forget()
         atexit.unregister(self.close)
         self.empty()
