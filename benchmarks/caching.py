@@ -2,15 +2,18 @@
 `python -m benchmarks.caching`: what a cached call costs: found in memory, found in SQLite, missed; and with many keys.
 
 Each line is measured in a process of its own with an empty home: CPU of all threads, in microseconds a call, the least
-of three rounds; of the lines that are compared with each other the least of five such processes, in turns. `--keys
-1000000` says how many results lie in the store of the last line.
+of three rounds. The maps and the writes alone, which are compared, take turns in one process; theirs is the median of
+nine rounds, and the ratio that of nine ratios: a machine whose speed changes from second to second changes it for all
+three. `--keys 1000000` says how many results lie in the store of the last line.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,9 +24,8 @@ from typing import Any
 CALLS = 2_000
 ITEMS = 10_000
 ROUNDS = 3
-TURNS = 5
-COMPARED = ("map plain", "map misses", "writes")
-LINES = ("plain", "hit in memory", "hit in SQLite", "async hit in SQLite", "map plain", "map misses", "writes", "keys")
+TURNS = 9
+LINES = ("plain", "hit in memory", "hit in SQLite", "async hit in SQLite", "map plain, misses, writes", "keys")
 
 
 def main() -> int:
@@ -35,22 +37,12 @@ def main() -> int:
         measure(asked.line, asked.keys)
         return 0
     found: dict[str, list[float]] = {}
-    compared = [fresh_in_turns(asked.keys) for _ in range(TURNS)]
     for line in LINES:
-        if line in COMPARED:
-            found[line] = min(turn[line] for turn in compared)
-        else:
-            found[line] = fresh(line, asked.keys)
-        print(f"{line:22} {'  '.join(f'{value:8.1f}' for value in found[line])}", flush=True)
-    misses, plain, writes = found["map misses"][0], found["map plain"][0], found["writes"][0]
-    print(f"\nmisses without the writes, against the plain map: {(misses - writes) / plain:.2f}")
+        found[line] = fresh(line, asked.keys)
+        print(f"{line:26} {'  '.join(f'{value:8.1f}' for value in found[line][:3])}", flush=True)
+    print(f"\nmisses without the writes, against the plain map: {found['map plain, misses, writes'][3]:.2f}")
     print(f"a lookup among {asked.keys:,} keys, against one among 1,000: {found['keys'][1] / found['keys'][0]:.2f}")
     return 0
-
-
-def fresh_in_turns(keys: int) -> dict[str, list[float]]:
-    """Measure once each of the lines that are compared with each other, so that one slow moment hits all of them."""
-    return {line: fresh(line, keys) for line in COMPARED}
 
 
 def fresh(line: str, keys: int) -> list[float]:
@@ -88,7 +80,7 @@ def measure(line: str, keys: int) -> None:
         return {"x": x}
 
     cached, async_cached = plain.with_options(cache_policy=INPUTS), async_plain.with_options(cache_policy=INPUTS)
-    place = [0]
+    place = [0]  # no item comes twice
 
     @flow
     def repeated() -> float:
@@ -105,16 +97,13 @@ def measure(line: str, keys: int) -> None:
         return (time.process_time() - before) / CALLS * 1e6
 
     @flow
-    async def mapped() -> None:
+    async def mapped(chosen: Any) -> None:
         place[0] += ITEMS
-        chosen = async_plain if line == "map plain" else async_cached
         await chosen.map(range(place[0], place[0] + ITEMS))
 
     if line.startswith("map"):
-        asyncio.run(mapped())
-        print(cpu(lambda: asyncio.run(mapped()), ITEMS))
-    elif line == "writes":
-        print(written())
+        turns = asyncio.run(in_turns(lambda: mapped(async_plain), lambda: mapped(async_cached)))
+        print(*[statistics.median(column) for column in zip(*turns, strict=True)])
     elif line == "keys":
         print(*[looked(number) for number in (1_000, keys)])
     else:
@@ -145,28 +134,47 @@ def results(count: int) -> list[Any]:
     ]
 
 
-def written() -> float:
-    """Give the CPU that the store alone takes to write a result, in batches as they come."""
+async def in_turns(plain: Callable[[], Any], misses: Callable[[], Any]) -> list[tuple[float, float, float, float]]:
+    """
+    Give the CPU an item of a plain map, of one of misses, and of the store alone; and the ratio, of each round.
+
+    The store alone writes as many results in as many batches as it was given in the map.
+    """
     from pathlib import Path
 
+    from headrace import _runtime
     from headrace._ports import Batch
     from headrace._stores.sqlite import SQLiteStore
 
-    async def write() -> float:
-        store = SQLiteStore(Path(os.environ["HEADRACE_HOME"]) / "headrace.db")
-        await store.open()
-        made = results(ITEMS * ROUNDS)
-        best = float("inf")
-        for round_ in range(ROUNDS):
-            rows = made[round_ * ITEMS : (round_ + 1) * ITEMS]
-            before = time.process_time()
-            for start in range(0, ITEMS, 1_000):
-                await store.append(Batch(results=rows[start : start + 1_000]))
-            best = min(best, (time.process_time() - before) / ITEMS * 1e6)
-        await store.close()
-        return best
+    store = SQLiteStore(Path(os.environ["HEADRACE_HOME"]) / "writes.db")
+    await store.open()
+    made = iter(results(ITEMS * (TURNS + 1)))
+    sizes: list[int] = []
+    used: Any = _runtime.current().store
+    append = used.append
 
-    return asyncio.run(write())
+    async def counted(batch: Batch) -> None:
+        if batch.results:
+            sizes.append(len(batch.results))
+        await append(batch)
+
+    async def writes() -> None:
+        for size in sizes:
+            await store.append(Batch(results=list(itertools.islice(made, size))))
+
+    used.append = counted
+    turns: list[tuple[float, float, float, float]] = []
+    for _ in range(TURNS + 1):
+        sizes.clear()
+        took: list[float] = []
+        for work in (plain, misses, writes):
+            before = time.process_time()
+            await work()
+            took.append((time.process_time() - before) / ITEMS * 1e6)
+        assert sum(sizes) == ITEMS
+        turns.append((took[0], took[1], took[2], (took[1] - took[2]) / took[0]))
+    await store.close()
+    return turns[1:]  # the first warms up
 
 
 def looked(keys: int) -> float:

@@ -215,16 +215,21 @@ class BackOffice:
     async def learn(self, ledger: Ledger) -> None:
         """Have the ledger know which keys the store holds: at first all, some thousands at a time, then new ones."""
         now = asyncio.get_running_loop().time()
-        if not self.opened or (ledger.known.complete and now - self.learned < LOOK_EVERY):
+        if not self.opened:
+            return
+        if ledger.known.complete and ledger.larger is None and now - self.learned < LOOK_EVERY:
             return
         self.learned = now
         try:
             if ledger.known.full():
-                ledger.known = ledger.known.larger()
+                ledger.grow()
             with self.busy:
                 at = self.journal.now()
                 await self.store.results.learn(ledger.known, KEYS)
                 ledger.known_at = at
+                if ledger.larger is not None:
+                    await self.store.results.learn(ledger.larger, KEYS)
+                    ledger.change_over()
         except Exception as error:
             ledger.known.version = None
             log.debug("The keys of results cannot be read: %s: %s", type(error).__name__, error)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.processes import Child, Ended, rows, until
+from tests.chaos.processes import Child, Ended, recorded, rows, until
 from tests.unit.cli.recorded import Teller
 
 Start = Callable[..., Child]
@@ -101,10 +101,9 @@ def test_a_signal_that_another_thread_gets_is_heard_by_a_loop_that_nothing_else_
     assert ends(home) == {"cancelled"}
 
 
-def recorded(home: Path, flow: str) -> str:
+def id_of_run(home: Path, flow: str) -> str:
     """Wait until a run of *flow* is on record, which is a moment after it has begun, and give its id."""
-    made = "SELECT 1 FROM sqlite_master WHERE name = 'flow_run'"
-    until(lambda: (home / "headrace.db").exists() and rows(home, made))
+    until(lambda: recorded(home))
     until(lambda: rows(home, "SELECT 1 FROM flow_run WHERE flow_name = ?", flow))
     ((run_id,),) = rows(home, "SELECT id FROM flow_run WHERE flow_name = ?", flow)
     return str(run_id)
@@ -114,7 +113,7 @@ def recorded(home: Path, flow: str) -> str:
 def test_another_process_ends_all_of_it_as_well(home: Path, start: Start, program: str) -> None:
     child = start(program)
     name = {"awaits": "wide", "blocks": "main"}[program]
-    run_id = recorded(home, name)
+    run_id = id_of_run(home, name)
     said = Teller(home)("flow-run", "cancel", run_id, *PATIENTLY).stdout
     end = child.ended()
 

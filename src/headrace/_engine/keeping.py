@@ -18,7 +18,7 @@ from headrace._engine.flights import Clearance, compute, landed
 from headrace._engine.inputs import named, own_frames
 from headrace._engine.ledger import Ledger
 from headrace._engine.plans import Keeps, Plan, plan_of
-from headrace._engine.policies import Call
+from headrace._engine.policies import CachePolicy, Call
 from headrace._engine.present import nearest_flow
 from headrace._engine.runs import Run
 from headrace._engine.scopes import settled
@@ -46,56 +46,123 @@ def keeping(spec: Spec, host: Host, body: Body) -> Body:
     if spec.kind == "flow" and spec.asks:
         spec.keeps = plan.own
     hooked = bool(spec.hooks["on_commit"] or spec.hooks["on_rollback"])
+    own = plan.own
+    plain = plan.usual and plan.template is None
 
     def kept(run: Run, args: Args, kwargs: Named) -> Awaitable[Any]:
         above = current.get() if spec.kind == "task" else None
         if above is None and not hooked:
             return keep(run, args, kwargs, None)
-        return within(run, args, kwargs, above)
-
-    async def within(run: Run, args: Args, kwargs: Named, above: Work | None) -> Any:
-        work = Work(run.label, None, above, run)
-        work.state = TransactionState.ACTIVE
-        token = current.set(work)
-        try:
-            value = await keep(run, args, kwargs, work)
-        except BaseException as error:
-            await work.end(host, error)
-            raise
-        else:
-            if run.cached_from is None:  # else nothing was done now, so nothing is to be undone
-                work.ready(spec.hooks["on_commit"], spec.hooks["on_rollback"])
-            await work.end(host, None)
-        finally:
-            work.within = False
-            current.reset(token)
-            if work.mark is not None:
-                run.scope.journal.ledger.computed(work.mark)
-        return undone(work, value) if work.is_rolled_back() else value
+        return within(spec, host, keep, run, args, kwargs, above)
 
     async def keep(run: Run, args: Args, kwargs: Named, work: Work | None) -> Any:
-        keeps = plan.own.under(run.scope.keeps)
-        if not (keeps.persist and run.scope.journal.keeps_results):
+        scope = run.scope
+        keeps = own if scope.keeps is None else own.under(scope.keeps)
+        if not (keeps.persist and scope.journal.keeps_results):
             return await body(run, args, kwargs)
+        key = None if plan.policy is None else key_of(run, plan.policy, args, kwargs)
+        if key is not None and plain and work is None and keeps.usual and scope.level != "off":
+            ledger = scope.journal.ledger
+            if ledger.denies(key, host.clock.now()) and ledger.slip_off(key, run):
+                try:  # the usual miss, in a hurry: nobody has it, and nobody else computes it
+                    value = await body(run, args, kwargs)
+                    if watch.promises and value.__class__ not in FLAT:
+                        value = await settled(run, host, value)
+                    if kept_small(run, host, plan, ledger, key, value):
+                        return value
+                    return await Asking(run, host, plan, keeps, None).keep(key, value, args, kwargs)
+                finally:
+                    ledger.land(key)
         asking = Asking(run, host, plan, keeps, work)
-        key = asking.key(args, kwargs)
-        if work is not None and key is not None:
-            work.key, work.mark = key, asking.mark(key)
-        if key is None:
+        if key is None or not asking.opened(key):
             value = await body(run, args, kwargs)
             return await asking.keep(run.id, await bare(run, host, value), args, kwargs)
-        ledger = asking.ledger
-        if not (asking.unheard(key) and ledger.slip_off(key, run)):
-            return await cached(asking, key, body, args, kwargs)
-        try:  # the usual miss, in a hurry: nobody has it, and nobody else computes it
-            value = await body(run, args, kwargs)
-            if watch.promises and value.__class__ not in FLAT:
-                value = await settled(run, host, value)
-            return value if asking.keep_small(key, value) else await asking.keep(key, value, args, kwargs)
-        finally:
-            ledger.land(key)
+        if work is not None:
+            work.key, work.mark = key, asking.mark(key)
+        return await cached(asking, key, body, args, kwargs)
 
     return kept
+
+
+async def within(spec: Spec, host: Host, keep: Any, run: Run, args: Args, kwargs: Named, above: Work | None) -> Any:
+    """Have *run* be a transaction of its own, below the one *above*, and *keep* what its body returns."""
+    work = Work(run.label, None, above, run)
+    work.state = TransactionState.ACTIVE
+    token = current.set(work)
+    try:
+        value = await keep(run, args, kwargs, work)
+    except BaseException as error:
+        await work.end(host, error)
+        raise
+    else:
+        if run.cached_from is None:  # else nothing was done now, so nothing is to be undone
+            work.ready(spec.hooks["on_commit"], spec.hooks["on_rollback"])
+        await work.end(host, None)
+    finally:
+        work.within = False
+        current.reset(token)
+        if work.mark is not None:
+            run.scope.journal.ledger.computed(work.mark)
+    return undone(work, value) if work.is_rolled_back() else value
+
+
+def kept_small(run: Run, host: Host, plan: Plan, ledger: Ledger, key: str, value: Any) -> bool:
+    """Have *value* stored under *key* with the end of *run*, and known, if it is small JSON; tell whether it is."""
+    packed = ledger.vault.small(value)
+    if packed is None or run.ended:
+        return False
+    data, digest = packed
+    run.result_key = key
+    run.kept = kept = record(run, host, plan, key, "json", len(data), digest, data)
+    ledger.pending[key] = kept
+    ledger.keep(key, kept)
+    return True
+
+
+def record(
+    run: Run,
+    host: Host,
+    plan: Plan,
+    key: str,
+    codec: str,
+    size: int,
+    digest: str,
+    data: bytes | None,
+    storage: str | None = None,
+    name: str | None = None,
+) -> StoredResult:
+    """Give what is recorded under *key* of what was packed just now."""
+    now, trace = host.clock.now(), run.scope.trace
+    expires = None if plan.lasts is None else now + plan.lasts
+    traced = None if trace is None else trace_text(trace.trace_id)
+    return StoredResult(key, run.id, run.spec.name, now, expires, codec, size, digest, storage, name, traced, data)
+
+
+def key_of(run: Run, policy: CachePolicy, args: Args, kwargs: Named) -> str | None:
+    """Give the cache key of a call; None where it is not to be cached, or none can be made, which is said."""
+    try:
+        key: Any = policy.part(Call(run, args, kwargs))
+        if key is None or isinstance(key, str):
+            return key or None
+        raise OptionTypeError(f"A cache key is a text, or None for no caching, not {short(key)}.")
+    except HashError as refused:
+        if once(run.spec, "hash"):
+            lines.warn(run, "Is not cached: %s", refused)
+    except Exception as error:
+        say_keyless(run, error)
+    return None
+
+
+def say_keyless(run: Run, error: Exception) -> None:
+    """Say that *run* goes on uncached."""
+    info = (type(error), error, own_frames(error))
+    lines.say(
+        run,
+        logging.ERROR,
+        "No cache key could be made; the run goes on, and is not cached",
+        exc_info=info,
+        kept=True,
+    )
 
 
 def undone(work: Work, value: Any) -> Any:
@@ -177,11 +244,6 @@ class Asking:
         """Whether the result is to lie in a storage, however small it is."""
         return self.plan.template is not None or self.keeps.storage is not None
 
-    def unheard(self, key: str) -> bool:
-        """Tell whether it is known without a wait that nobody has a result under *key*."""
-        usual = self.plan.usual and self.work is None and self.run.scope.level != "off"
-        return usual and self.ledger.denies(key, self.host.clock.now())
-
     def mark(self, key: str) -> str:
         """Give what *key* is called in this process, where keys of several storages meet."""
         keys = self.keys
@@ -193,28 +255,14 @@ class Asking:
         policy = self.plan.policy
         return None if policy is None or policy.key_storage is None else self.ledger.vault.storage(policy.key_storage)
 
-    def key(self, args: Args, kwargs: Named) -> str | None:
-        """Give the cache key of the call; None where it is not cached, or none can be made, which is said."""
-        policy = self.plan.policy
-        if policy is None:
-            return None
+    def opened(self, key: str) -> bool:
+        """Tell whether the storage in which *key* would be recorded could be opened, if it is not the store."""
         try:
-            key: Any = policy.part(Call(self.run, args, kwargs))
-            if not key:
-                return None
-            if isinstance(key, str):
-                if not self.plan.usual:
-                    self.mark(key)  # opens the storage of keys, if there is one
-                return key
-            raise OptionTypeError(f"A cache key is a text, or None for no caching, not {short(key)}.")
-        except HashError as refused:
-            if once(self.run.spec, "hash"):
-                lines.warn(self.run, "Is not cached: %s", refused)
+            self.mark(key)
         except Exception as error:
-            info = (type(error), error, own_frames(error))
-            message = "No cache key could be made; the run goes on, and is not cached"
-            lines.say(self.run, logging.ERROR, message, exc_info=info, kept=True)
-        return None
+            say_keyless(self.run, error)
+            return False
+        return True
 
     async def found(self, key: str, *, certain: bool = False) -> State[Any] | None:
         """Give the result under *key* as a Cached state; None where there is none that counts, as far as is known."""
@@ -273,34 +321,6 @@ class Asking:
             stored = await self.host.recall(scope.journal, key)
         return stored
 
-    def keep_small(self, key: str, value: Any) -> bool:
-        """Keep *value*, if it is small and goes into the store as JSON; tell whether that is so."""
-        if self.beside or self.keeps.codec is not None:
-            return False
-        packed = self.ledger.vault.small(value)
-        if packed is None:
-            return False
-        data, digest = packed
-        self.write(self.result(key, "json", len(data), digest, data))
-        return True
-
-    def result(
-        self,
-        key: str,
-        codec: str,
-        size: int,
-        digest: str,
-        data: bytes | None,
-        storage: str | None = None,
-        name: str | None = None,
-    ) -> StoredResult:
-        """Give what is recorded under *key* of what was packed just now."""
-        run, now = self.run, self.host.clock.now()
-        lasts, trace = self.plan.lasts, run.scope.trace
-        expires = None if lasts is None else now + lasts
-        traced = None if trace is None else trace_text(trace.trace_id)
-        return StoredResult(key, run.id, run.spec.name, now, expires, codec, size, digest, storage, name, traced, data)
-
     async def keep(self, key: str, value: Any, args: Args, kwargs: Named) -> Any:
         """Keep *value* under *key*, and give it back; what cannot be kept is said."""
         run, host, vault = self.run, self.host, self.ledger.vault
@@ -315,9 +335,8 @@ class Asking:
                 return value  # nobody would find it again
             pack = partial(vault.pack, value, codec, storage, name, beside=beside)
             packed = await host.aside(pack) if heavy else pack()
-            result = self.result(
-                key, packed.codec, packed.size, packed.digest, packed.data, packed.storage, packed.name
-            )
+            parts = (packed.codec, packed.size, packed.digest, packed.data, packed.storage, packed.name)
+            result = record(run, host, self.plan, key, *parts)
         except HeadraceError as error:
             lines.warn(run, "Its result is not kept: %s", error)
             return value

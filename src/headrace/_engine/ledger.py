@@ -141,7 +141,8 @@ class Ledger:
         room: How many results are known without asking the store.
         look: Asks the store at once, blocking for some microseconds.
         known: Which keys the store may hold; the back office looks twice a second what others have added.
-        known_at: When it last did, in nanoseconds since 1970; an idle one does not.
+        larger: What is to replace it because it is full, once that knows all keys, too.
+        known_at: When the back office last looked, in nanoseconds since 1970; an idle one does not.
         spared: How many are to ask by way of the back office, because the last who looked had to wait long.
         flights: Who computes what; a run alone, as long as nobody waits for it.
         leases: The names of those it holds.
@@ -156,6 +157,7 @@ class Ledger:
         self.look = look
         self.spared = 0
         self.known = KeyFilter()
+        self.larger: KeyFilter | None = None
         self.known_at = 0
         self.recent: OrderedDict[str, StoredResult] = OrderedDict()
         self.pending: dict[str, StoredResult] = {}
@@ -178,8 +180,21 @@ class Ledger:
     def denies(self, key: str, now: int) -> bool:
         """Tell whether it is sure that there is nothing under *key*, but for what others added in the last moment."""
         known = self.known
-        current = known.complete and 0 <= now - self.known_at < CURRENT
-        return current and not known.may_hold(key) and key not in self.recent and key not in self.pending
+        if known.version is None or not 0 <= now - self.known_at < CURRENT:
+            return False
+        return not (known.may_hold(key) or key in self.recent or key in self.pending)
+
+    def grow(self) -> None:
+        """Have a larger filter; until that is told all keys, the full one goes on: it only takes more to be there."""
+        if not self.known.complete:
+            self.known = self.known.larger()
+        elif self.larger is None:
+            self.larger = self.known.larger()
+
+    def change_over(self) -> None:
+        """Use the larger filter, if it was told all keys."""
+        if self.larger is not None and self.larger.complete:
+            self.known, self.larger = self.larger, None
 
     def glance(
         self, key: str, now: Callable[[], int], *, may_block: bool, certain: bool
@@ -212,8 +227,8 @@ class Ledger:
             self.recent.pop(mark, None)
             return
         recent = self.recent
+        recent.pop(mark, None)
         recent[mark] = result
-        recent.move_to_end(mark)
         if len(recent) > self.room:
             # Not of a dict: its first item is looked for among all that were removed before it.
             recent.popitem(last=False)
@@ -224,11 +239,12 @@ class Ledger:
 
     def committed(self, results: Iterable[StoredResult]) -> None:
         """Hear that the store holds *results*, or never will."""
-        results = list(results)
-        self.known.add(one.key for one in results)
+        keys: list[str] = []
         for one in results:
+            keys.append(one.key)
             if self.pending.get(one.key) is one:
                 self.pending.pop(one.key, None)
+        self.known.add(keys)
 
     def slip_off(self, key: str, run: Run) -> bool:
         """Have *run* compute what is under *key*, outside of transactions; tell whether nobody else does already."""

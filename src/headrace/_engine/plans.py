@@ -33,6 +33,11 @@ class Keeps:
     in_memory: bool = True
     refresh: bool = False
 
+    @property
+    def usual(self) -> bool:
+        """Whether small results lie in the store, as JSON where they can, and are known for a while."""
+        return self.storage is None and self.codec is None and self.in_memory
+
     def under(self, above: Keeps | None) -> Keeps:
         """Give it with what *above* says where it says nothing."""
         if above is None:

@@ -149,7 +149,8 @@ class Inputs(CachePolicy):
 
     def part(self, call: Call) -> str | None:
         """Give what stands for the arguments."""
-        return self.of(call.run.spec, call.inputs)
+        spec = call.run.spec
+        return self.of(spec, bind(spec, call.args, call.kwargs))
 
     def of(self, spec: Spec, inputs: dict[str, Any]) -> str | None:
         """
@@ -160,10 +161,9 @@ class Inputs(CachePolicy):
         """
         if self.exclude:
             inputs = {name: value for name, value in inputs.items() if name not in self.exclude}
-        name = identity(spec)
-        start = _beginnings.get(name)
+        start = _beginnings.get(spec.function_name)
         if start is None:
-            start = _beginnings[name] = beginning("inputs", name)
+            start = _beginnings[spec.function_name] = beginning("inputs", identity(spec))
         return hashed(spec, inputs, start)
 
     def __sub__(self, other: Any) -> CachePolicy:
@@ -359,7 +359,7 @@ def identity(spec: Spec) -> str:
     return name
 
 
-# What the keys of a task's inputs begin with, by its identity.
+# What the keys of a task's inputs begin with, by the name of its function: the script stays the same.
 _beginnings: dict[str, Any] = {}
 _sources: dict[Any, str] = {}
 

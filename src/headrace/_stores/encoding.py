@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
+from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Batch
 from headrace._stores import schema
@@ -20,13 +21,12 @@ from headrace._stores.rows import TASK_HEAD
 
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
-LARGEST = 100_000
-BLANK = " " * 32
+SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
-def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
-    """Give the statements that write *batch*, each with its rows; most task runs take the narrow one."""
+def statements(batch: Batch) -> list[tuple[str, tuple[Any, ...]]]:
+    """Give the statements that write *batch*, each with its values; most task runs take the narrow one."""
     narrow: list[str] = []
     full: list[Any] = []
     for row in batch.task_runs:
@@ -36,42 +36,45 @@ def statements(batch: Batch) -> list[tuple[str, list[Any]]]:
         else:
             full.append(row)
     flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
-    kinds = (
+    kinds: tuple[tuple[str, Sequence[Any]], ...] = (
         (schema.WRITE_FLOWS, flows),
         (schema.WRITE_COMPLETED, narrow),
         (schema.WRITE_KEPT, [f"{row[0]}{row[4]:019d}{row[5]:019d}{row[6]}{row[2]}" for row in batch.kept_runs]),
         (schema.WRITE_TASKS, full),
         (schema.WRITE_LOGS, batch.logs),
-        results(batch),
     )
-    return [(statement, list(rows)) for statement, rows in kinds if rows]
+    written = [(statement, (as_json(rows),)) for statement, rows in kinds if rows]
+    return [*written, *results(batch.results)] if batch.results else written
 
 
-def results(batch: Batch) -> tuple[str, list[Any]]:
-    """Give the statement that writes the results of *batch*, with its rows: one, as the last under a key is to win."""
-    small: list[str] = []
-    for one in batch.results:
+Common: TypeAlias = tuple[str, "str | None", str]
+
+
+def results(kept: Sequence[StoredResult]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Give the statements that write results, each with its values: the narrow one, for each of a few tasks."""
+    alike: dict[Common, list[str]] = {}
+    for one in kept:
         text = small_result(one)
         if text is None:
-            return schema.WRITE_RESULTS, [result_row(each) for each in batch.results]
-        small.append(text)
-    return schema.WRITE_SMALL, small
+            break
+        alike.setdefault((one.task_name, one.trace_id, one.run_id[:PREFIX_LENGTH]), []).append(text)
+    else:
+        # The last under a key is to win, so several statements must have no key in common.
+        if len(alike) == 1 or (len(alike) <= SEVERAL and len({one.key for one in kept}) == len(kept)):
+            return [(schema.WRITE_SMALL, (as_json(texts), *cleaned(common))) for common, texts in alike.items()]
+    return [(schema.WRITE_RESULTS, (as_json([result_row(one) for one in kept]),))]
 
 
 def small_result(one: StoredResult) -> str | None:
     """Give a result as one text of fixed places; None where it is not a small one of the usual kind."""
-    key, run_id, task_name, created, expires, codec, size, digest, storage, _, trace, data = one
-    if expires is not None or codec != "json" or storage is not None or data is None:
+    key, run_id, _, created, expires, codec, size, digest, storage, _, _, data = one
+    if expires is not None or codec != "json" or storage is not None or data is None or len(data) != size:
         return None
-    if max(size, len(data)) >= LARGEST:
-        return None
-    # All as long as their places, and of signs that need no escape: that would be longer. The name, which may, is last.
-    if len(key) != 32 or not key.isalnum() or len(run_id) != 36 or len(digest) != 32 or not 0 <= created <= LATEST:
+    # All as long as their places, and of signs that need no escape: that would be longer.
+    if len(key) != 32 or not (key.isascii() and key.isalnum()) or len(run_id) != 36 or len(digest) != 32:
         return None
     text = as_text(data)
-    if text[0] != "t":
-        return None
-    return f"{key}{run_id}{created:019d}{digest}{trace or BLANK}{size:05d}{len(text):06d}{text}{task_name}"
+    return f"{key}{run_id[PREFIX_LENGTH:]}{created:019d}{digest}{text}" if text[0] == "t" and created >= 0 else None
 
 
 def result_row(one: StoredResult) -> tuple[Any, ...]:

@@ -130,14 +130,13 @@ _RESULT_VALUES: Final = ", ".join(VALUE.format(place) for place in range(len(RES
 WRITE_RESULTS: Final = (
     f"INSERT OR REPLACE INTO result ({', '.join(RESULT_COLUMNS)}) SELECT {_RESULT_VALUES} FROM json_each(?)"
 )
-# Nearly every result is a small one in JSON that never expires. It travels as one text, too, in half the time: key 32,
-# run 36, created 19, digest 32, trace 32 or as many blanks, size 5, signs of the value 6, the value, then the name.
-_SIGNS: Final = "CAST(substr(value, 157, 6) AS INTEGER)"
+# Nearly every result is a small one in JSON that never expires, of one of a few tasks. What such have in common is said
+# once (name, trace, first 24 signs of the run's id), and the rest travels as one text, too: key 32, end of the run's id
+# 12, created 19, digest 32, the value. Cutting that up takes 2 us a row, and taking an array of all values apart 6.
 WRITE_SMALL: Final = (
     "INSERT OR REPLACE INTO result (key, run_id, task_name, created, codec, size, digest, trace_id, data) "
-    f"SELECT substr(value, 1, 32), substr(value, 33, 36), substr(value, 163 + {_SIGNS}), "
-    "CAST(substr(value, 69, 19) AS INTEGER), 'json', CAST(substr(value, 152, 5) AS INTEGER), substr(value, 88, 32), "
-    f"nullif(substr(value, 120, 32), '{' ' * 32}'), substr(value, 163, {_SIGNS}) FROM json_each(?)"
+    "SELECT substr(value, 1, 32), ?4 || substr(value, 33, 12), ?2, CAST(substr(value, 45, 19) AS INTEGER), 'json', "
+    "length(CAST(value AS BLOB)) - 96, substr(value, 64, 32), ?3, substr(value, 96) FROM json_each(?1)"
 )
 _KNOWN: Final = ", ".join(column for column in RESULT_COLUMNS if column != "data")
 LIST_RESULTS: Final = f"SELECT {_KNOWN}, NULL FROM result"

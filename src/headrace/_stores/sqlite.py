@@ -1,7 +1,7 @@
 """
 The store in a SQLite file, shared by any number of processes of one machine.
 
-Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most six statements.
+Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most ten statements.
 Reading goes through aiosqlite on a connection of its own and never stops the writer (WAL).
 """
 
@@ -129,8 +129,8 @@ class SQLiteStore:
             self.settle_synchronous(connection, batch.strict)
             self.patiently("BEGIN IMMEDIATE")
             try:
-                for statement, rows in statements(batch):
-                    connection.execute(statement, (as_json(rows),))
+                for statement, values in statements(batch):
+                    connection.execute(statement, values)
                 self.patiently("COMMIT")
             except BaseException:
                 roll_back(connection)
