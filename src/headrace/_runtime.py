@@ -59,6 +59,7 @@ class Runtime:
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
         self.journal.patience = settings.cleanup_seconds
         self.journal.open_ledger = self.open_ledger
+        self.journal.open_limits = self.open_limits
         if settings.persist_results or settings.refresh_cache:
             from headrace._engine.plans import Keeps  # noqa: PLC0415 - for those who keep results
 
@@ -75,31 +76,28 @@ class Runtime:
         self.store = store
         journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
-        journal.opened = None
+        journal.opened = journal.desk = None
         journal.start(self.office.wake, owner())
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the store outlives the process."""
+        return self.settings.database_url not in IN_MEMORY
 
     def open_ledger(self) -> Ledger:
         """Give what knows of results in this process; made by the first who asks."""
         with _ledger_guard:
             if self.journal.opened is None:
-                self.journal.opened = self.make_ledger()
+                self.journal.opened = _desks().ledger_of(self)
             ledger: Ledger = self.journal.opened
             return ledger
 
-    def make_ledger(self) -> Ledger:
-        """Make what knows of results in this process."""
-        from headrace._engine.ledger import Ledger  # noqa: PLC0415 - for those who keep results
-        from headrace._owners import gone  # noqa: PLC0415 - for those who keep results
-        from headrace._results.vault import Vault  # noqa: PLC0415 - for those who keep results
-
-        settings = self.settings
-        vault = Vault(
-            settings.result_storage or os.path.join(settings.home, "results"),
-            inline=None if settings.database_url in IN_MEMORY else settings.result_inline_bytes,
-            trusted=settings.trust_results,
-        )
-        owner = f"{self.journal.owner}:{next(_ledgers)}"
-        return Ledger(vault, owner, gone, settings.result_memory, self.store.results.look)
+    def open_limits(self) -> Any:
+        """Give who hands out slots of limits in this process; made by the first who asks."""
+        with _ledger_guard:
+            if self.journal.desk is None:
+                self.journal.desk = _desks().desk_of(self)
+            return self.journal.desk
 
     def close(self) -> None:
         """Commit what is left and end the back office."""
@@ -108,9 +106,14 @@ class Runtime:
             self.progress.close()
 
 
+def _desks() -> Any:
+    """Give what makes ledgers and desks."""
+    from headrace import _desks as desks  # noqa: PLC0415 - for those who keep results or have limits
+
+    return desks
+
+
 _ledger_guard = threading.Lock()
-# Two runtimes of a process hold leases against each other, as two processes do.
-_ledgers: Final = itertools.count(1)
 # Reentrant, so that a run within the making of the runtime meets a sentence instead of itself.
 _guard = threading.RLock()
 _current: Runtime | None = None

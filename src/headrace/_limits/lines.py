@@ -1,0 +1,78 @@
+"""
+Lines: those who wait for one limit. By priority; within one in turns between keys; within a key in order of arrival.
+
+The turns are those of start-time fair queueing: each key has a clock of its own that goes on by what it is served, and
+who has had the least comes first. A key that had nothing to ask for saves nothing up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from typing import Any, Final
+
+MANY_KEYS: Final = 1_000
+
+
+class Line:
+    """
+    Those who wait. They have `priority`, `key`, `number` (of arrival), `occupy`, and `over` once they wait no more.
+
+    Attributes:
+        rows: Those of one priority and key.
+        heap: The rows with somebody in them: priority, turn, number of the first, and which row it is.
+        turns: When the next of each key is due, on the clock of the priority.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, str], deque[Any]] = {}
+        self.heap: list[tuple[int, float, int, tuple[int, str]]] = []
+        self.turns: dict[tuple[int, str], float] = {}
+        self.clock = 0.0
+
+    def add(self, one: Any) -> None:
+        """Have *one* wait behind all of its priority and key."""
+        place = (one.priority, one.key)
+        row = self.rows.get(place)
+        if row is not None:
+            row.append(one)
+            return
+        self.rows[place] = deque([one])
+        self.push(place, max(self.clock, self.turns.get(place, 0.0)), one.number)
+
+    def push(self, place: tuple[int, str], turn: float, number: int) -> None:
+        """Have a row come in its turn."""
+        heapq.heappush(self.heap, (-place[0], turn, number, place))
+
+    def first(self) -> Any:
+        """Give who comes next; None where nobody waits."""
+        while self.heap:
+            place = self.heap[0][3]
+            row = self.rows[place]
+            while row and row[0].over:
+                row.popleft()
+            if row:
+                return row[0]
+            heapq.heappop(self.heap)
+            del self.rows[place]
+        return None
+
+    def listed(self, most: int) -> list[Any]:
+        """List at most so many of those who wait, in the order in which they came."""
+        waiting = [one for row in self.rows.values() for one in itertools.islice(row, most) if not one.over]
+        return sorted(waiting, key=lambda one: one.number)[:most]
+
+    def served(self) -> None:
+        """Let the first go: it was served, and its key comes again when the others have had as much."""
+        _, turn, _, place = heapq.heappop(self.heap)
+        row = self.rows[place]
+        one = row.popleft()
+        self.clock = max(self.clock, turn)
+        if len(self.turns) > MANY_KEYS:
+            self.turns = {key: due for key, due in self.turns.items() if due > self.clock}
+        self.turns[place] = due = turn + one.occupy
+        if row:
+            self.push(place, due, row[0].number)
+        else:
+            del self.rows[place]
