@@ -19,13 +19,14 @@ from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.rows import TASK_HEAD
 
+Statement: TypeAlias = "tuple[str, tuple[Any, ...] | dict[str, Any]]"  # with its values
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
-def statements(batch: Batch) -> list[tuple[str, tuple[Any, ...]]]:
+def statements(batch: Batch) -> list[Statement]:
     """Give the statements that write *batch*, each with its values; most task runs take the narrow one."""
     narrow: list[str] = []
     full: list[Any] = []
@@ -43,16 +44,13 @@ def statements(batch: Batch) -> list[tuple[str, tuple[Any, ...]]]:
         (schema.WRITE_TASKS, full),
         (schema.WRITE_LOGS, batch.logs),
     )
-    written = [(statement, (as_json(rows),)) for statement, rows in kinds if rows]
+    written: list[Statement] = [(statement, (as_json(rows),)) for statement, rows in kinds if rows]
     return [*written, *results(batch.results)] if batch.results else written
 
 
-Common: TypeAlias = tuple[str, "str | None", str]
-
-
-def results(kept: Sequence[StoredResult]) -> list[tuple[str, tuple[Any, ...]]]:
+def results(kept: Sequence[StoredResult]) -> list[Statement]:
     """Give the statements that write results, each with its values: the narrow one, for each of a few tasks."""
-    alike: dict[Common, list[str]] = {}
+    alike: dict[tuple[str, str | None, str], list[str]] = {}
     for one in kept:
         text = small_result(one)
         if text is None:
@@ -61,7 +59,10 @@ def results(kept: Sequence[StoredResult]) -> list[tuple[str, tuple[Any, ...]]]:
     else:
         # The last under a key is to win, so several statements must have no key in common.
         if len(alike) == 1 or (len(alike) <= SEVERAL and len({one.key for one in kept}) == len(kept)):
-            return [(schema.WRITE_SMALL, (as_json(texts), *cleaned(common))) for common, texts in alike.items()]
+            return [
+                (schema.WRITE_SMALL, {"texts": as_json(texts), "task": cleaned(task), "trace": trace, "run": run})
+                for (task, trace, run), texts in alike.items()
+            ]
     return [(schema.WRITE_RESULTS, (as_json([result_row(one) for one in kept]),))]
 
 

@@ -154,8 +154,8 @@ WRITE_RESULTS: Final = (
 # 12, created 19, digest 32, the value. Cutting that up takes 2 us a row, and taking an array of all values apart 6.
 WRITE_SMALL: Final = (
     "INSERT OR REPLACE INTO result (key, run_id, task_name, created, codec, size, digest, trace_id, data) "
-    "SELECT substr(value, 1, 32), ?4 || substr(value, 33, 12), ?2, CAST(substr(value, 45, 19) AS INTEGER), 'json', "
-    "length(CAST(value AS BLOB)) - 96, substr(value, 64, 32), ?3, substr(value, 96) FROM json_each(?1)"
+    "SELECT substr(value, 1, 32), :run || substr(value, 33, 12), :task, CAST(substr(value, 45, 19) AS INTEGER), "
+    "'json', length(CAST(value AS BLOB)) - 96, substr(value, 64, 32), :trace, substr(value, 96) FROM json_each(:texts)"
 )
 _KNOWN: Final = ", ".join(column for column in RESULT_COLUMNS if column != "data")
 LIST_RESULTS: Final = f"SELECT {_KNOWN}, NULL FROM result"
