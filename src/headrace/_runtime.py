@@ -25,6 +25,7 @@ from headrace._hosts.clock import wall
 from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost, stopping_guard
+from headrace._model.urls import IN_MEMORY, shown
 from headrace._ports import Host, Observer, Progress, Store
 from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
 THREADS: Final = 64  # for submitted sync bodies, in the whole process
-IN_MEMORY: Final = frozenset(["memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"])
 TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -96,7 +96,11 @@ class Runtime:
         """Give who hands out slots of limits in this process; made by the first who asks."""
         with _ledger_guard:
             if self.journal.desk is None:
-                self.journal.desk = _desks().desk_of(self)
+                self.journal.desk = desk = _desks().desk_of(self)
+                if "opentelemetry.metrics" in sys.modules:
+                    from headrace._telemetry.meters import metered  # noqa: PLC0415 - for those who measure
+
+                    desk.waited = metered(desk)
             return self.journal.desk
 
     def close(self) -> None:
@@ -254,30 +258,6 @@ def open_store(settings: Settings) -> Store:
         # As SQLAlchemy writes it: what follows the third slash is the path, so four slashes begin an absolute one.
         return SQLiteStore(Path(unquote(url.removeprefix("sqlite:///"))).expanduser(), settings.sqlite_synchronous)
     raise SettingError("HEADRACE_DATABASE_URL", shown(url), "sqlite:///PATH (sqlite:////absolute/path) or memory:")
-
-
-def shown(url: str) -> str:
-    """
-    Give *url* without what may be secret: a password, a token, the values in its query.
-
-    In what is no URL, or one of a kind nobody here knows, any part may be a password: of those the kind alone is given.
-    """
-    if url in IN_MEMORY:
-        return url
-    kind, mark, rest = url.partition("://")
-    if kind not in {"sqlite", "http", "https"} or not mark:
-        return f"{kind}{mark}***" if mark and kind.replace("+", "").isalnum() else "***"
-    place, question, query = rest.partition("?")
-    hidden = question + "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&") if question)
-    if place.startswith("/"):
-        return f"{kind}{mark}{place}{hidden}"
-    host, slash, path = place.partition("/")
-    credentials, at, host = host.rpartition("@")
-    if "@" in path + query:
-        return f"{kind}{mark}***"  # the end of a password that has a slash or a question mark in it
-    user, colon, _ = credentials.partition(":")
-    secret = f"{user if colon else ''}{colon}***{at}" if at else ""
-    return f"{kind}{mark}{secret}{host}{slash}{path}{hidden}"
 
 
 def open_observer(settings: Settings) -> Observer | None:

@@ -7,7 +7,7 @@ Which slots there are is the desk's to know, which the journal names; waiting fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -29,21 +29,46 @@ Wanted = Sequence[tuple[str, int | None]]
 REFRESHED: Final = 2_000_000_000  # nanoseconds for which the names of limits are taken to be all
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Holding:
     """
     Slots that the code on this stack has.
 
     Attributes:
+        owner: The block that took them; None where a tag did.
+        desk, held: Who handed them out, and what; None while they are given back, or where none were needed.
+        wanted, occupy, priority, key: What was asked for.
         names: The limits.
+        gives_way: Whether they are given back while the code waits for other runs.
         call: The submitted call that has them: what it submits in turn has none of them.
         above: What it had before.
     """
 
-    names: frozenset[str]
-    occupy: int
-    call: Any
-    above: Holding | None
+    owner: Any
+    desk: Any
+    held: Any
+    wanted: Wanted = ()
+    occupy: int = 1
+    priority: int = 0
+    key: str = ""
+    gives_way: bool = False
+    names: frozenset[str] = attrs.field(init=False)
+    call: Any = attrs.field(init=False)
+    above: Holding | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.names = frozenset([name for name, _ in self.wanted])
+        self.call = call_of(current_run.get())
+        self.above = holding.get()
+        holding.set(self)
+
+    def end(self) -> None:
+        """Give the slots back."""
+        if holding.get() is self:
+            holding.set(self.above)
+        held, self.held = self.held, None
+        if held is not None:
+            self.desk.give_back(held)
 
 
 holding: Final[ContextVar[Holding | None]] = ContextVar("headrace_slots", default=None)
@@ -54,15 +79,31 @@ def had(name: str, occupy: int) -> bool:
     one = holding.get()
     here = call_of(current_run.get())
     while one is not None:
-        if name in one.names and one.occupy >= occupy and one.call is here:
+        if name in one.names and one.occupy >= occupy and one.call is here and one.held is not None:
             return True
         one = one.above
     return False
 
 
-def noted(names: Iterable[str], occupy: int) -> Any:
-    """Note that the code on this stack has slots; give what takes that back."""
-    return holding.set(Holding(frozenset(names), occupy, call_of(current_run.get()), holding.get()))
+def stood_aside() -> list[Holding]:
+    """Give back the slots of the code on this stack that are to be given back while it waits; give whose they were."""
+    one = holding.get()
+    found: list[Holding] = []
+    here = None if one is None else call_of(current_run.get())
+    while one is not None:
+        if one.gives_way and one.held is not None and one.call is here:
+            held, one.held = one.held, None
+            one.desk.give_back(held)
+            found.append(one)
+        one = one.above
+    return found
+
+
+async def come_back(host: Host, ones: Sequence[Holding]) -> None:
+    """Take again what was given back during a wait; waits for it."""
+    for one in reversed(ones):
+        if one.held is None:
+            one.held = await taken(one.desk, host, one.wanted, one.occupy, priority=one.priority, key=one.key)
 
 
 async def taken(
@@ -81,34 +122,32 @@ async def taken(
     if not isinstance(got, Gate):
         return got
     waiter: Any = got
-    deadline = host.clock.now() + seconds * 1e9
+    began = host.clock.now()
+    deadline = began + seconds * 1e9
     try:
         while not waiter.opened:
+            bell = waiter.bell  # before the look: one that rings in between is not missed
             pause = desk.look(waiter)
             left = (deadline - host.clock.now()) / 1e9
             if waiter.opened:
                 break
-            if left <= 0:
-                raise SlotTimeout(named(wanted), seconds)
-            if not host.may_wait():
-                await only_looked(desk, host, waiter, wanted)
-                break
-            await host.until([waiter], min(pause, left))
+            if left <= 0 or not host.may_wait():
+                await host.with_store(desk, desk.settle)  # what is free is had; that takes a moment
+                if waiter.opened:
+                    break
+                if left <= 0:
+                    raise SlotTimeout(named(wanted), seconds)
+                raise RunningLoopError(f"Code that waits for a slot of {named(wanted)}", "the async form, `async with`")
+            await host.until([bell], min(pause, left))
         if waiter.error is not None:
             raise waiter.error
     except BaseException:
         desk.withdraw(waiter)
         raise
+    finally:
+        if desk.waited is not None:
+            desk.waited([name for name, _ in wanted], (host.clock.now() - began) / 1e9)
     return waiter.held
-
-
-async def only_looked(desk: Any, host: Host, waiter: Any, wanted: Wanted) -> None:
-    """Take what is there, on a thread that must not wait for others; the database answers in a moment."""
-    run = current_run.get()
-    if run is not None:
-        await host.with_store(run.scope.journal, desk.settle)
-    if not waiter.opened:
-        raise RunningLoopError(f"Code that waits for a slot of {named(wanted)}", "the async form, `async with`")
 
 
 def named(wanted: Wanted) -> str:
@@ -128,12 +167,14 @@ def see_defined(held: Any, said: set[str], *, strict: bool) -> None:
     Raises:
         LimitNotFound: *strict*, and one does not.
     """
+    keyed = any(counter.size is not None for counter in held.counters)
     for name in undefined(held):
         if strict:
             raise LimitNotFound(name)
         if name not in said:
             said.add(name)
-            sentence = str(LimitNotFound(name)).replace(". Create", ", so nothing is limited. Create")
+            effect = "only each of its keys" if keyed else "nothing"
+            sentence = str(LimitNotFound(name)).replace(". Create", f", so {effect} is limited. Create")
             run = current_run.get()
             if run is None:
                 lines.ENGINE.warning("%s", sentence)
@@ -148,25 +189,30 @@ def limiting(_spec: Spec, host: Host, body: Body) -> Body:
     """Have slots of the limits that a task run's tags name, around each attempt."""
 
     async def limited(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        desk = run.scope.journal.limits
-        if desk is None:
+        has = await slots_of_tags(run, host)
+        if has is None:
             return await body(run, args, kwargs)
-        if desk.learned_at is None:
-            await host.with_store(run.scope.journal, desk.learn)
-        elif desk.ticks() - desk.learned_at > REFRESHED:
-            desk.relearn()
-        names = [tag for tag in sorted(run.tags & desk.names) if not had(tag, 1)]
-        if not names:
-            return await body(run, args, kwargs)
-        held = await admitted(run, desk, host, names)
-        token = noted(names, 1)
         try:
             return await body(run, args, kwargs)
         finally:
-            holding.reset(token)
-            desk.give_back(held)
+            has.end()
 
     return limited
+
+
+async def slots_of_tags(run: Run, host: Host) -> Holding | None:
+    """Take slots of the limits that the tags of *run* name; None where there are none to take."""
+    desk = run.scope.journal.limits
+    if desk is None:
+        return None
+    if desk.learned_at is None:
+        await host.with_store(run.scope.journal, desk.learn)
+    elif desk.ticks() - desk.learned_at > REFRESHED:
+        desk.relearn()
+    names = [tag for tag in sorted(run.tags & desk.names) if not had(tag, 1)]
+    if not names:
+        return None
+    return Holding(None, desk, await admitted(run, desk, host, names), [(name, None) for name in names])
 
 
 async def admitted(run: Run, desk: Any, host: Host, names: Sequence[str]) -> Any:

@@ -10,9 +10,10 @@ import orjson
 
 from headrace._engine.promises import Gate
 from headrace._limits.lines import Line
-from headrace._model.slots import Claim, Lease, Limit
+from headrace._model.slots import PATIENCE, Claim, Lease, Limit
 
 IDLE: Final = 1_000_000_000  # nanoseconds for which slots are kept that nobody uses
+LATELY: Final = 250_000_000  # nanoseconds for which the most that was wanted is taken to be wanted again
 SHOWN: Final = 100  # holders and waiters that are named for people
 PLENTY: Final = 1 << 40
 
@@ -33,22 +34,46 @@ class Held:
     since: int
 
 
+class Bell(Gate):
+    """What who waits listens to: rings when the wait is over, or when the first in line is to look at the clock."""
+
+    __slots__ = ()
+    slots = True
+
+
 class Waiter(Gate):
     """
     Somebody who waits for slots; opens when they are there, or never will be.
 
     Attributes:
+        rung: A bell of its own, where it waits for a rate: another one once it has rung.
+        first: Whether it was told that it comes next, and so looks after a rate that fills.
         over: Whether the wait is over, well or not.
         held: What came of it.
         error: Why the slots will never be there.
+        since, at: Since when it waits, in nanoseconds since 1970, and on the clock that nobody sets.
     """
 
-    __slots__ = ("counters", "error", "held", "key", "number", "occupy", "over", "priority", "since", "who")
+    __slots__ = (
+        "at", "counters", "error", "first", "held", "key",
+        "number", "occupy", "over", "priority", "rung", "since", "who",
+    )  # fmt: skip
+    slots = True
 
     def __init__(
-        self, counters: tuple[Counter, ...], occupy: int, priority: int, key: str, number: int, who: Any, since: int
+        self,
+        counters: tuple[Counter, ...],
+        occupy: int,
+        priority: int,
+        key: str,
+        number: int,
+        who: Any,
+        since: int,
+        at: int,
     ) -> None:
-        super().__init__()
+        # Not by Gate's own: one call less for each of many.
+        self.opened = False
+        self.watchers = None
         self.counters = counters
         self.occupy = occupy
         self.priority = priority
@@ -56,9 +81,24 @@ class Waiter(Gate):
         self.number = number
         self.who = who
         self.since = since
-        self.over = False
+        self.at = at
+        self.over = self.first = False
+        self.rung = Bell() if any(counter.fills for counter in counters) else None
         self.held: Held | None = None
         self.error: Exception | None = None
+
+    @property
+    def bell(self) -> Gate:
+        """What to wait for."""
+        return self.rung or self
+
+    def passes(self) -> bool:
+        """Tell whether it would pass somebody who comes first elsewhere, was there before, and is as important."""
+        if len(self.counters) == 1:
+            return False
+        firsts: list[Waiter | None] = [counter.line.first() for counter in self.counters]
+        mine = (-self.priority, self.number)
+        return any(one is not None and (-one.priority, one.number) < mine for one in firsts)
 
 
 class Counter:
@@ -72,7 +112,11 @@ class Counter:
         held, share: The slots leased to this process, and those that are its due.
         used: Those in use here.
         tokens, at: Of a rate: what may be used at once, as of this moment of the process's clock.
-        peak, touched: The most that was wanted lately, and when anybody wanted some.
+        peak, lately: The most that was wanted since then, and in the time before.
+        rotated: Since when `peak` is that.
+        touched: When anybody wanted some.
+        asked: How many were wanted when the store was asked last.
+        offered: The slots of a rate that are being given back, and how many of them may be used at once.
         waiting: The slots that are waited for.
     """
 
@@ -83,7 +127,9 @@ class Counter:
         self.known = False
         self.held = self.share = self.used = self.waiting = self.peak = 0
         self.tokens = 0.0
-        self.at = self.touched = 0
+        self.lately = self.asked = 0
+        self.at = self.touched = self.rotated = 0
+        self.offered = (0, 0.0)
         self.line = Line()
         self.holders: dict[Held, None] = {}
 
@@ -94,6 +140,11 @@ class Counter:
         if limit is None or limit.decay is None or not limit.slots:
             return 0.0
         return limit.decay * self.held / limit.slots
+
+    @property
+    def fills(self) -> bool:
+        """Whether its slots come free by themselves, as far as anybody knows."""
+        return self.limit is None or self.limit.decay is not None
 
     def room(self, ticks: int) -> float:
         """Give how many slots could be taken at once."""
@@ -127,38 +178,77 @@ class Counter:
             self.used = max(self.used - occupy, 0)
 
     def due(self, waiter: Waiter, ticks: int) -> float:
-        """Give the seconds after which a rate may have room for *waiter*; infinite where it has none by itself."""
-        if not self.rate or self.room(ticks) >= waiter.occupy:
+        """Give the seconds after which a rate has room for *waiter*, if that comes next; else infinitely many."""
+        if not self.rate or self.line.first() is not waiter or self.room(ticks) >= waiter.occupy:
             return math.inf
-        return max((waiter.occupy - self.tokens) / self.rate, 0.001)
+        return float(max((waiter.occupy - self.tokens) / self.rate, 0.001))
 
     def misfit(self, waiter: Waiter) -> bool:
         """Tell whether the limit is too small for *waiter*, by now."""
         return self.limit is not None and self.limit.active and waiter.occupy > self.limit.slots
 
+    def told(self) -> bool:
+        """Tell whether the store knows that more is wanted than it can give: who waits need not say that again."""
+        limit = self.limit
+        return limit is not None and limit.active and (self.held >= limit.slots or self.asked > self.share)
+
     def idle(self, ticks: int) -> bool:
         """Tell whether nobody here has used it for a while."""
         return not self.used and self.line.first() is None and ticks - self.touched > IDLE
 
-    def ask(self, owner: str, beat: int, ticks: int) -> Claim:
-        """Say what this process has and wants."""
+    def ask(self, owner: str, beat: int, ticks: int, leaving: bool = False) -> Claim:
+        """Say what this process has and wants; where it is *leaving*, nothing but what is in use and waited for."""
         first: Waiter | None = self.line.first()
-        wanted = max(self.used + self.waiting, self.peak)
-        self.peak = self.used + self.waiting
-        need = 0 if first is None else self.used + first.occupy
-        if self.limit is not None and self.limit.decay is not None:
-            wanted, need = PLENTY, 0 if first is None else first.occupy
-        if self.idle(ticks):
+        rate = self.limit is not None and self.limit.decay is not None
+        wanted = max(self.used + self.waiting, self.peak, self.lately)
+        if leaving:
+            wanted = self.used + self.waiting
+        elif self.idle(ticks):
             wanted = 0
+        elif rate:
+            wanted = PLENTY
+        if ticks - self.rotated > LATELY:
+            self.lately, self.peak, self.rotated = self.peak, self.used + self.waiting, ticks
+        self.asked = wanted
+        held = self.held
+        tokens = self.offer(0 if not wanted else min(held, self.share), ticks) if rate else 0.0
+        if not wanted:
+            self.share = 0  # until it hears of others, it hands out none of what it gives back
+        need = 0 if first is None or ticks - first.at < PATIENCE else first.occupy
         since = 0 if first is None else first.since
-        return Claim(self.name, owner, self.held, self.used, wanted, need, since, beat, self.shown(), self.size)
+        kept = max(self.used, min(held, self.share))
+        return Claim(
+            self.name, owner, held, self.used, wanted, need, since, beat, self.shown(), self.size, kept, tokens
+        )
 
-    def hear(self, lease: Lease, ticks: int) -> None:
-        """Have what was leased."""
+    def offer(self, kept: int, ticks: int) -> float:
+        """Hand out only so many slots of a rate from now on; give how many of the others may be used at once."""
+        self.refill(ticks)
+        back = self.held - kept
+        tokens = self.tokens * back / self.held if back else 0.0
+        self.tokens -= tokens
+        self.held = kept
+        self.offered = (back, tokens)
+        return tokens
+
+    def refused(self) -> None:
+        """Have again what was to be given back: the store failed."""
+        back, tokens = self.offered
+        self.held, self.tokens, self.offered = self.held + back, self.tokens + tokens, (0, 0.0)
+
+    def hear(self, lease: Lease, ticks: int) -> bool:
+        """Have what was leased; tell whether some of it is to be given back at once."""
+        was, rate = self.limit is not None and self.limit.decay is not None, False
         if lease.limit is not None and lease.limit.decay is not None:
+            rate = True
             self.refill(ticks)
             self.tokens = min(self.tokens + lease.fresh, float(lease.held))
+        if rate != was:
+            # What became a rate, or is none any more, is counted anew.
+            self.used = 0 if rate else sum(one.occupy for one in self.holders)
         self.limit, self.held, self.share, self.known = lease.limit, lease.held, lease.share, True
+        self.offered = (0, 0.0)
+        return self.held > max(self.share, self.used)
 
     def shown(self) -> str:
         """Say who holds and who waits, as JSON."""

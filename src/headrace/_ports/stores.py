@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack
 import attrs
 
 from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
-from headrace._model.slots import Claim, Lease, Limit
 
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
+    from headrace._model.slots import Claim, Lease, Limit
 
 Row = Sequence[Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
-from headrace._model.slots import Claim, Lease, Limit, asked_for, leased
+from headrace._model.slots import Claim, Lease, Limit, asked_for, leased, returned
 
 
 class MemoryLimits:
@@ -14,7 +14,7 @@ class MemoryLimits:
 
     def __init__(self) -> None:
         self.known: dict[str, Limit] = {}
-        self.rested: dict[str, str] = {}
+        self.rested: dict[str, str | None] = {}
         self.claimed: dict[str, dict[str, Claim]] = {}
 
     async def define(self, limit: Limit) -> bool:
@@ -24,8 +24,7 @@ class MemoryLimits:
         return new
 
     async def remove(self, name: str) -> bool:
-        """Forget a limit."""
-        self.claimed.pop(name, None)
+        """Forget a limit. What is in use stays known, should it be there again in a moment."""
         self.rested.pop(name, None)
         return self.known.pop(name, None) is not None
 
@@ -48,19 +47,19 @@ class MemoryLimits:
         return {mine.name: self.settle_one(mine, now, mark, dead) for mine in asks}
 
     def settle_one(self, mine: Claim, now: int, mark: str, dead: Callable[[Claim], bool]) -> Lease:
-        """Lease what is due of one limit."""
+        """Lease what is due of one limit. What is in use of one that does not exist is kept: it may in a moment."""
         limit = asked_for(mine) or self.known.get(mine.name)
-        if limit is None:
-            return Lease(None)
         claims = self.claimed.setdefault(mine.name, {})
+        rested = self.rested.get(mine.name)
         for claim in [claim for claim in claims.values() if claim.owner != mine.owner and dead(claim)]:
+            rested = returned(limit, rested, list(claims.values()), claim.held, 0.0, mark)
             del claims[claim.owner]
-            self.rested[mine.name] = mark
-        lease, came_free = leased(limit, self.rested.get(mine.name), list(claims.values()), mine, now, mark)
-        if came_free:
-            self.rested[mine.name] = mark
-        if lease.held or mine.wanted:
-            claims[mine.owner] = attrs.evolve(mine, held=lease.held)
+        lease, self.rested[mine.name] = leased(limit, rested, list(claims.values()), mine, now, mark)
+        held = mine.used if limit is None else lease.held
+        if held or (mine.wanted and limit is not None):
+            claims[mine.owner] = attrs.evolve(mine, held=held)
         else:
             claims.pop(mine.owner, None)
+        if not claims and limit is None:
+            del self.claimed[mine.name], self.rested[mine.name]
         return lease

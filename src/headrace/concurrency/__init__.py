@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextvars import Token
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
 from headrace import _runtime
-from headrace._engine.admission import Wanted, had, holding, noted, see_defined, taken
+from headrace._engine.admission import Holding, Wanted, had, holding, see_defined, taken
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
+from headrace._model.limits import KEY, checked_limit, checked_names
 from headrace._model.slots import Limit as Known
 from headrace._ports import Host
 from headrace.errors import (
@@ -43,7 +44,7 @@ __all__ = [
     "rate_limit",
 ]
 
-KEY: Final = "\x1f"  # between the name of a limit and the key that has one of its own
+NOTHING: Final = nullcontext()
 
 
 class Slots:
@@ -97,7 +98,8 @@ class Slots:
                 raise LimitTooSmall(f"{self.names[0]} of {self.key}", limit_per_key, self.occupy)
         self.per_key = limit_per_key
         self.priority = priority
-        self.entered: list[tuple[Any, Any, Token[Any] | None]] = []
+        self.gives_way = False
+        self.entered: list[Holding] = []
 
     def wanted(self) -> Wanted:
         """Give the limits of which the code on this stack has no slots yet, and those of the key."""
@@ -111,7 +113,7 @@ class Slots:
         """Take the slots."""
         wanted = self.wanted()
         if not wanted:
-            self.entered.append((None, None, None))
+            self.entered.append(Holding(self, None, None))
             return
         run = current_run.get()
         journal = _runtime.desk() if run is None else run.scope.journal
@@ -121,7 +123,10 @@ class Slots:
                 f"{type(self).__name__}({short(self.names)}) was used in a worker process, which has no database. Give "
                 f"the task the tag of that name: then the slot is taken before it is handed to a worker."
             )
-        held = await taken(desk, host, wanted, self.occupy, seconds=self.seconds, priority=self.priority, key=self.key)
+        with shown(run, desk, self.names):
+            held = await taken(
+                desk, host, wanted, self.occupy, seconds=self.seconds, priority=self.priority, key=self.key
+            )
         try:
             see_defined(held, desk.said, strict=self.strict)
             self.check(held)
@@ -131,7 +136,7 @@ class Slots:
         if self.spends:
             desk.spent(held)
             return
-        self.entered.append((desk, held, noted([name for name, _ in wanted], self.occupy)))
+        self.entered.append(Holding(self, desk, held, wanted, self.occupy, self.priority, self.key, self.gives_way))
 
     def check(self, held: Any) -> None:
         """See that the limits are of the right kind."""
@@ -140,14 +145,11 @@ class Slots:
         """Give the slots back."""
         if self.spends or not self.entered:
             return
-        desk, held, token = self.entered.pop()
-        if token is not None:
-            try:
-                holding.reset(token)
-            except ValueError:
-                token = None  # the block is closed in another context, where nothing of ours is current
-        if desk is not None:
-            desk.give_back(held)
+        one = holding.get()
+        if one is None or one.owner is not self or one not in self.entered:
+            one = self.entered[-1]  # it is closed in another context than it was entered in
+        self.entered.remove(one)
+        one.end()
 
     def __enter__(self) -> Any:
         drive(self.enter(_runtime.thread_host))
@@ -169,7 +171,42 @@ class Slots:
 
 
 class concurrency(Slots):
-    """Slots that are given back at the end of the block."""
+    """
+    Slots that are given back at the end of the block.
+
+    Args:
+        while_waiting: "hold", or "release": give the slots back while the block waits for futures and for runs that it
+            called elsewhere, and take them again before it goes on.
+    """
+
+    def __init__(
+        self,
+        names: str | Iterable[str],
+        occupy: int = 1,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        lease_duration: float | None = None,
+        strict: bool = False,
+        *,
+        key: object = None,
+        limit_per_key: int | None = None,
+        priority: int = 0,
+        while_waiting: Literal["hold", "release"] = "hold",
+    ) -> None:
+        super().__init__(
+            names,
+            occupy,
+            timeout_seconds,
+            max_retries,
+            lease_duration,
+            strict,
+            key=key,
+            limit_per_key=limit_per_key,
+            priority=priority,
+        )
+        if while_waiting not in ("hold", "release"):
+            raise OptionError(f'while_waiting of concurrency must be "hold" or "release", not {short(while_waiting)}.')
+        self.gives_way = while_waiting == "release"
 
 
 class rate_limit(Slots):
@@ -232,41 +269,22 @@ class Limit:
         run = current_run.get()
         journal = _runtime.desk() if run is None else run.scope.journal
         await host.with_store(journal, lambda store: store.limits.define(known))
-        if journal.limits is not None:
-            journal.limits.relearn()
+        desk = journal.limits
+        if desk is not None:
+            await host.with_store(journal, desk.learn)
+            await host.with_store(journal, desk.settle)  # what is had here obeys it from now on
+
+
+def shown(run: Any, desk: Any, names: Iterable[str]) -> AbstractContextManager[None]:
+    """Have a span show the wait for slots, where *run* is traced and there is one."""
+    if run is None or run.span is None or not desk.would_wait(names):
+        return NOTHING
+    from headrace._telemetry.waits import pending  # noqa: PLC0415 - for those who trace
+
+    return pending(names)
 
 
 # -- what was given -------------------------------------------------------------------------------------------
-
-
-def checked_limit(name: Any, slots: Any, decay: Any) -> None:
-    """
-    See that a limit can be.
-
-    Raises:
-        OptionError, OptionTypeError: It cannot.
-    """
-    checked_names("Limit", name)
-    if type(slots) is not int:
-        raise OptionTypeError(f"slots of the limit {name!r} must be a whole number, not {short(slots)}.")
-    if slots < 0:
-        raise OptionError(f"slots of the limit {name!r} must be 0 or more, not {slots}.")
-    if decay is None:
-        return
-    if isinstance(decay, bool) or not isinstance(decay, int | float):
-        raise OptionTypeError(f"slot_decay_per_second of the limit {name!r} must be a number, not {short(decay)}.")
-    if not 0 < decay < math.inf:
-        raise OptionError(f"slot_decay_per_second of the limit {name!r} must be more than 0, not {decay:g}.")
-
-
-def checked_names(what: str, names: Any) -> tuple[str, ...]:
-    """Give *names* of limits, each once."""
-    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else None
-    if found is None or not all(isinstance(name, str) for name in found):
-        raise OptionTypeError(f"names of {what} must be the name of a limit, or several, not {short(names)}.")
-    if not found or not all(name.strip() and name.isprintable() for name in found):
-        raise OptionError(f"names of {what} must be names of limits that can be seen, not {short(names)}.")
-    return tuple(dict.fromkeys(found))
 
 
 def checked_count(what: str, option: str, count: Any, least: int = 1) -> int:

@@ -10,7 +10,7 @@ from headrace.errors.base import nearest as nearest
 from headrace.errors.base import rebuilt as rebuilt
 from headrace.errors.base import short as short
 from headrace.errors.base import wrong_type as wrong_type
-from headrace.errors.limits import LimitCircle, LimitError, LimitNotFound, LimitTooSmall, NotARate, SlotTimeout
+from headrace.errors.limits import LimitError, LimitNotFound, LimitTooSmall, NotARate, SlotTimeout
 from headrace.errors.results import (
     CorruptResult,
     HashError,
@@ -34,7 +34,6 @@ __all__ = [
     "HashError",
     "HeadraceError",
     "InvalidNameError",
-    "LimitCircle",
     "LimitError",
     "LimitNotFound",
     "LimitTooSmall",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from headrace.errors.base import HeadraceError
 
 
-class LimitError(HeadraceError, RuntimeError):
+class LimitError(HeadraceError):
     """Slots of a limit cannot be had."""
 
 
@@ -13,7 +15,9 @@ class LimitNotFound(LimitError):
     """There is no limit of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no limit {name!r}. Create it with: headrace gcl create {name} --limit 5")
+        super().__init__(
+            f"There is no limit {name!r}. Create it with: headrace gcl create {shlex.quote(name)} --limit 5"
+        )
 
 
 class LimitTooSmall(LimitError, ValueError):
@@ -22,7 +26,7 @@ class LimitTooSmall(LimitError, ValueError):
     def __init__(self, name: str, slots: int, occupy: int) -> None:
         super().__init__(
             f"The limit {name!r} has {slots} slot{'s' * (slots != 1)}, so {occupy} can never be had. Ask for fewer, or "
-            f"raise it with: headrace gcl update {name} --limit {max(occupy, 1)}"
+            f"raise it with: headrace gcl update {shlex.quote(name)} --limit {max(occupy, 1)}"
         )
 
 
@@ -32,17 +36,7 @@ class NotARate(LimitError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"The limit {name!r} is no rate: its slots come free when they are given back. Use concurrency({name!r}), "
-            f"or make it a rate with: headrace gcl update {name} --slot-decay-per-second 10"
-        )
-
-
-class LimitCircle(LimitError):
-    """Slots are asked for that come free only after they were had."""
-
-    def __init__(self, name: str, held: int, occupy: int) -> None:
-        super().__init__(
-            f"The code that asks for {occupy} slot{'s' * (occupy != 1)} of the limit {name!r} is called from within "
-            f"{held} of them: they would come free only after it. Take all that is needed in the outer block."
+            f"or make it a rate with: headrace gcl update {shlex.quote(name)} --slot-decay-per-second 10"
         )
 
 
@@ -50,4 +44,4 @@ class SlotTimeout(LimitError, TimeoutError):
     """Slots did not come free in time."""
 
     def __init__(self, names: str, seconds: float) -> None:
-        super().__init__(f"No slot of {names} came free within {seconds:g} s. See who holds them: headrace gcl inspect")
+        super().__init__(f"No slot of {names} came free within {seconds:g} s. See who has them: headrace gcl ls")
