@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from headrace._engine.fold import Heard, fold
@@ -303,6 +303,8 @@ class BackOffice:
         if self.opened:
             self.opened = False
             with self.busy:
+                if self.journal.desk is not None:
+                    await self.journal.desk.leave(self.store)
                 await self.store.close()
 
     async def commit_next(self) -> bool:
@@ -431,12 +433,16 @@ class BackOffice:
         """
         Keep the store at rest meanwhile, for CLOSE_WITHIN seconds at most to come to it.
 
-        A fork amid its work would copy SQLite's own locks as held, and the child could never use SQLite.
+        A fork amid its work would copy SQLite's own locks as held, and the child could never use SQLite. Nobody hands
+        out slots, either; those are the parent's.
         """
         rests = self.busy.acquire(timeout=CLOSE_WITHIN)
+        desk = self.journal.desk
         try:
-            with self.store.results.guard:
+            with self.store.results.guard, nullcontext() if desk is None else desk.guard:
                 yield
+            if desk is not None and self.pid != os.getpid():
+                desk.abandon()
         finally:
             if rests:
                 self.busy.release()

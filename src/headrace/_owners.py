@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
+from typing import Any, Final
+
+ENDED: Final = ("Z", "X")  # states of a process that has ended, and that nobody has asked about yet
 
 
 def owner() -> str:
@@ -25,10 +27,11 @@ def gone(owner: str) -> bool:
 
 
 def started(pid: int) -> str:
-    """Give when process *pid* started, in clock ticks since boot; "" where that cannot be known."""
+    """Give when process *pid* started, in clock ticks since boot; "" where it has ended, or that cannot be known."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[19]
+            fields = stat.read().rpartition(")")[2].split()
+            return "" if fields[0] in ENDED else fields[19]
     except (OSError, IndexError):
         return ""
 

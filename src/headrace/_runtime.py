@@ -25,6 +25,7 @@ from headrace._hosts.clock import wall
 from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost, stopping_guard
+from headrace._model.urls import IN_MEMORY, shown
 from headrace._ports import Host, Observer, Progress, Store
 from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 CHILDREN: Final = 1 << 47  # task runs that a forked child calls within its parent's runs are numbered from here
 THREADS: Final = 64  # for submitted sync bodies, in the whole process
-IN_MEMORY: Final = frozenset(["memory:", "memory://", ":memory:", "sqlite://", "sqlite:///:memory:"])
 TRACING: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -59,6 +59,7 @@ class Runtime:
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
         self.journal.patience = settings.cleanup_seconds
         self.journal.open_ledger = self.open_ledger
+        self.journal.open_limits = self.open_limits
         if settings.persist_results or settings.refresh_cache:
             from headrace._engine.plans import Keeps  # noqa: PLC0415 - for those who keep results
 
@@ -75,31 +76,32 @@ class Runtime:
         self.store = store
         journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
-        journal.opened = None
+        journal.opened = journal.desk = None
         journal.start(self.office.wake, owner())
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the store outlives the process."""
+        return self.settings.database_url not in IN_MEMORY
 
     def open_ledger(self) -> Ledger:
         """Give what knows of results in this process; made by the first who asks."""
         with _ledger_guard:
             if self.journal.opened is None:
-                self.journal.opened = self.make_ledger()
+                self.journal.opened = _desks().ledger_of(self)
             ledger: Ledger = self.journal.opened
             return ledger
 
-    def make_ledger(self) -> Ledger:
-        """Make what knows of results in this process."""
-        from headrace._engine.ledger import Ledger  # noqa: PLC0415 - for those who keep results
-        from headrace._owners import gone  # noqa: PLC0415 - for those who keep results
-        from headrace._results.vault import Vault  # noqa: PLC0415 - for those who keep results
+    def open_limits(self) -> Any:
+        """Give who hands out slots of limits in this process; made by the first who asks."""
+        with _ledger_guard:
+            if self.journal.desk is None:
+                self.journal.desk = desk = _desks().desk_of(self)
+                if "opentelemetry.metrics" in sys.modules:
+                    from headrace._telemetry.meters import metered  # noqa: PLC0415 - for those who measure
 
-        settings = self.settings
-        vault = Vault(
-            settings.result_storage or os.path.join(settings.home, "results"),
-            inline=None if settings.database_url in IN_MEMORY else settings.result_inline_bytes,
-            trusted=settings.trust_results,
-        )
-        owner = f"{self.journal.owner}:{next(_ledgers)}"
-        return Ledger(vault, owner, gone, settings.result_memory, self.store.results.look)
+                    desk.waited = metered(desk)
+            return self.journal.desk
 
     def close(self) -> None:
         """Commit what is left and end the back office."""
@@ -108,9 +110,14 @@ class Runtime:
             self.progress.close()
 
 
+def _desks() -> Any:
+    """Give what makes ledgers and desks."""
+    from headrace import _desks as desks  # noqa: PLC0415 - for those who keep results or have limits
+
+    return desks
+
+
 _ledger_guard = threading.Lock()
-# Two runtimes of a process hold leases against each other, as two processes do.
-_ledgers: Final = itertools.count(1)
 # Reentrant, so that a run within the making of the runtime meets a sentence instead of itself.
 _guard = threading.RLock()
 _current: Runtime | None = None
@@ -251,30 +258,6 @@ def open_store(settings: Settings) -> Store:
         # As SQLAlchemy writes it: what follows the third slash is the path, so four slashes begin an absolute one.
         return SQLiteStore(Path(unquote(url.removeprefix("sqlite:///"))).expanduser(), settings.sqlite_synchronous)
     raise SettingError("HEADRACE_DATABASE_URL", shown(url), "sqlite:///PATH (sqlite:////absolute/path) or memory:")
-
-
-def shown(url: str) -> str:
-    """
-    Give *url* without what may be secret: a password, a token, the values in its query.
-
-    In what is no URL, or one of a kind nobody here knows, any part may be a password: of those the kind alone is given.
-    """
-    if url in IN_MEMORY:
-        return url
-    kind, mark, rest = url.partition("://")
-    if kind not in {"sqlite", "http", "https"} or not mark:
-        return f"{kind}{mark}***" if mark and kind.replace("+", "").isalnum() else "***"
-    place, question, query = rest.partition("?")
-    hidden = question + "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&") if question)
-    if place.startswith("/"):
-        return f"{kind}{mark}{place}{hidden}"
-    host, slash, path = place.partition("/")
-    credentials, at, host = host.rpartition("@")
-    if "@" in path + query:
-        return f"{kind}{mark}***"  # the end of a password that has a slash or a question mark in it
-    user, colon, _ = credentials.partition(":")
-    secret = f"{user if colon else ''}{colon}***{at}" if at else ""
-    return f"{kind}{mark}{secret}{host}{slash}{path}{hidden}"
 
 
 def open_observer(settings: Settings) -> Observer | None:

@@ -34,6 +34,7 @@ class Journal:
         keeps: What runs do with their results that do not say; None to keep none.
         open_ledger: Makes `ledger`, what this process knows of results, once; not before the first is asked for.
         keeps_results: Whether there is one: not in worker processes.
+        open_limits: Makes `limits`, once.
     """
 
     keeps_results = True
@@ -50,6 +51,13 @@ class Journal:
         self.keeps: Any = None
         self.open_ledger: Callable[[], Any]
         self.opened: Any = None
+        self.open_limits: Callable[[], Any]
+        self.desk: Any = None
+
+    @property
+    def limits(self) -> Any:
+        """Who hands out slots of limits in this process: a `headrace._limits.desk.Desk`; None in worker processes."""
+        return self.desk or self.open_limits()
 
     @property
     def level(self) -> str:

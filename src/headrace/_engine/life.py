@@ -13,6 +13,7 @@ from contextvars import Token
 from typing import Any, Final
 
 from headrace._engine import lines
+from headrace._engine.admission import bodies
 from headrace._engine.begin import Begin, Prepare, begin_flow, begin_task, hear, pass_on, plain_arguments, preparation
 from headrace._engine.calls import Call
 from headrace._engine.context import current_run
@@ -21,7 +22,7 @@ from headrace._engine.inputs import bare, explained, stop_within
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.scopes import flow_calling, settled
 from headrace._engine.spec import Spec
-from headrace._engine.steps import calling, compose, spare
+from headrace._engine.steps import calling
 from headrace._engine.upstream import FLAT, unfinished
 from headrace._model import outcomes
 from headrace._model.annotations import watch
@@ -55,8 +56,8 @@ def drive(life: Coroutine[Any, Any, Any]) -> Any:
 def call_life(spec: Spec, host: Host) -> CallLife:
     """Compile *spec* into the coroutine function that is one call of it."""
     begin: Begin = begin_task if spec.kind == "task" else begin_flow
-    body = compose(spec, host, calling(spec, host) if spec.kind == "task" else flow_calling(spec, host))
-    body, kept = spare(spec, host, body)
+    innermost = calling(spec, host) if spec.kind == "task" else flow_calling(spec, host)
+    body, other = bodies(spec, host, innermost)
     prepare: Prepare | None = preparation(spec)
     clock, may_strain = host.clock, spec.kind == "task"
     on_completion = spec.hooks["on_completion"]
@@ -81,7 +82,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
             scope.tell((run, RUNNING, run.started, None))
             if run.settles:
                 await ready(run, host)
-            value = await (kept() if scope.keeps or watch.works else body)(run, args, kwargs)
+            value = await (other(run) if run.tags or scope.keeps or watch.works else body)(run, args, kwargs)
             if run.ended:
                 return value  # its flow went on without it, and has said so
             if may_strain and watch.promises and value.__class__ not in FLAT and run.result_key is None:

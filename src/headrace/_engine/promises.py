@@ -24,9 +24,15 @@ guard: Final = threading.Lock()
 
 
 class Gate:
-    """Something that comes true once, and those who want to hear of it."""
+    """
+    Something that comes true once, and those who want to hear of it.
+
+    Attributes:
+        slots: Whether it is about slots of limits, so that who waits for it gives none back meanwhile.
+    """
 
     __slots__ = ("__weakref__", "opened", "watchers")
+    slots = False
 
     def __init__(self) -> None:
         self.opened = False

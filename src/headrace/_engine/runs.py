@@ -80,6 +80,8 @@ class Run:
     yields = False
     # The map or stream it is one of; a `headrace._engine.groups.Group`.
     group: Any = None
+    # Slots that a generator has while its body rests at a yield; a `headrace._engine.admission.Holding`.
+    slots: Any = None
     # Why it is to stop, once somebody wants that.
     stopping: str | None = None
     # Whether its body asked whether it is to stop and was told so: it then ends as Cancelled when the body returns.

@@ -163,18 +163,6 @@ def compose(spec: Spec, host: Host, innermost: Body) -> Body:
     return body
 
 
-def spare(spec: Spec, host: Host, body: Body) -> tuple[Body, Callable[[], Body]]:
-    """Give *body*, as *spec* asks for it, and what makes the one that keeps results, once a call needs it."""
-    made: list[Body] = []
-
-    def kept() -> Body:
-        if not made:
-            made.append(host.keeping(spec, body))
-        return made[0]
-
-    return (kept() if spec.asks else body), kept
-
-
 def too_long(run: Run, limit: float, *, killed: bool = False) -> Exception:
     """Make the exception of a run that took longer than *limit* seconds."""
     if killed:

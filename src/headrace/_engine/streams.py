@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from headrace._engine.admission import holding, slots_of_tags
 from headrace._engine.begin import begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.context import current_run
 from headrace._engine.inputs import bare, explained
@@ -79,9 +80,12 @@ class Source:
 
 @contextmanager
 def inside(run: Run) -> Generator[None, None, None]:
-    """Make *run* the current one, and its span the current span, while its body runs."""
+    """Make *run* the current one, its span the current span, and its slots those that are had, while its body runs."""
     trace = run.scope.trace
     before = current_run.set(run)
+    had = holding.get()
+    if run.slots is not None:
+        holding.set(run.slots)
     around = None if trace is None else trace.attach(run)
     try:
         if run.spec.prints:
@@ -90,6 +94,7 @@ def inside(run: Run) -> Generator[None, None, None]:
         else:
             yield
     finally:
+        holding.set(had)
         if trace is not None:
             trace.detach(around)
         current_run.reset(before)
@@ -145,6 +150,7 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
             bare(stop)
             raise
         finally:
+            let_go(run)
             release(run, host)
 
     return live
@@ -173,6 +179,13 @@ async def left(
     return stop
 
 
+def let_go(run: Run) -> None:
+    """Give back the slots that *run* has while its body rests at a yield."""
+    has, run.slots = run.slots, None
+    if has is not None:
+        has.end()
+
+
 async def attempts(
     run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any], returned: list[Any] | None
 ) -> AsyncGenerator[Any, Any]:
@@ -185,10 +198,13 @@ async def attempts(
         with inside(run):
             try:
                 if source is None:
+                    if run.tags and run.spec.kind == "task":
+                        run.slots = await slots_of_tags(run, host)
                     await announce(run, host)
                     source = Source(run.spec, host, args, kwargs)
                 item = await source.resume(run, given, thrown)
             except Exception as raised:
+                let_go(run)
                 error = explained(run.spec, raised, args, kwargs)
                 if not await worth_repeating(run, host, error, yielded):
                     if error is raised:

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from headrace._engine import lines
+from headrace._engine.admission import come_back, stood_aside
 from headrace._engine.calls import Call, current_call, forsake, refuse_circle
 from headrace._engine.journal import Journal
 from headrace._engine.promises import Countdown, Gate
@@ -135,6 +136,7 @@ class LoopHost(Rooted):
         refuse_circle(call, gates)
         forsake(gates)
         countdown = Countdown(gates, opened)
+        given_back = [] if gates[0].slots else stood_aside()
         places = None if call is None else call.places
         if call is not None:
             call.awaits = tuple(gates)
@@ -149,6 +151,8 @@ class LoopHost(Rooted):
             if call is not None and places is not None:
                 given, places = places, None
                 await self.back(call, given)
+            if given_back:
+                await come_back(self, given_back)
         finally:
             if call is not None:
                 call.awaits = ()

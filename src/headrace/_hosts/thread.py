@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from headrace._engine import lines
+from headrace._engine.admission import come_back, stood_aside
 from headrace._engine.begin import heed
 from headrace._engine.calls import Call, current_call, forsake, refuse_circle
 from headrace._engine.context import Attempt, current_attempt, current_run
@@ -123,6 +124,7 @@ class ThreadHost(Rooted):
         refuse_circle(call, gates)
         forsake(gates)
         places = None if call is None else call.places
+        given_back = [] if gates[0].slots else stood_aside()
         if call is not None:
             call.awaits = tuple(gates)
             if places is not None:
@@ -134,6 +136,8 @@ class ThreadHost(Rooted):
                 call.awaits = ()
                 if places is not None:
                     self.back(call, places)
+        if given_back:
+            await come_back(self, given_back)
         return all(gate.opened for gate in gates)
 
     def stand(self, gates: Sequence[Gate], seconds: float, *, heeding: bool = True) -> None:

@@ -12,6 +12,7 @@ from headrace._model.records import FlowRun, LogLine, Request, StoredResult, Tas
 
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
+    from headrace._model.slots import Claim, Lease, Limit
 
 Row = Sequence[Any]
 
@@ -137,6 +138,48 @@ class Results(Protocol):
         ...
 
 
+class Limits(Protocol):
+    """The limits in a store, and which process has how many of their slots. Used as the store is."""
+
+    async def define(self, limit: Limit) -> bool:
+        """Have *limit* be as it says; tell whether there was none of its name."""
+        ...
+
+    async def remove(self, name: str) -> bool:
+        """Remove a limit, and what is leased of it; tell whether there was one."""
+        ...
+
+    async def listed(self, names: Collection[str] | None = None) -> list[Limit]:
+        """List the limits *names*, or all, by name."""
+        ...
+
+    async def claims(self, name: str) -> list[Claim]:
+        """List what processes have and want of a limit, by owner."""
+        ...
+
+    async def reset(self, name: str) -> int:
+        """Take back all slots of a limit, in use or not; give how many were leased."""
+        ...
+
+    async def settle(
+        self, asks: Sequence[Claim], now: int, mark: str, dead: Callable[[Claim], bool]
+    ) -> dict[str, Lease]:
+        """
+        Lease to one process what is its due of what it *asks* for; give what it has from now on, by limit.
+
+        All in one transaction, so that never more is leased than there is. An ask that wants nothing gives all back.
+
+        Args:
+            now: In nanoseconds since 1970.
+            mark: This boot and its clock, as `headrace._model.slots` reads it: since when a rate's slots rest.
+            dead: Tells of the claim of another process whether that has ended, or not said for too long that it lives.
+
+        Raises:
+            StoreUnavailable: Nothing has changed.
+        """
+        ...
+
+
 class Store(Protocol):
     """Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own."""
 
@@ -145,6 +188,11 @@ class Store(Protocol):
     @property
     def results(self) -> Results:
         """The results and leases in it."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in it."""
         ...
 
     async def open(self) -> None:

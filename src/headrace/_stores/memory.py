@@ -9,6 +9,7 @@ from typing import Any
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun
 from headrace._ports import Batch
+from headrace._stores.memory_limits import MemoryLimits
 from headrace._stores.memory_results import MemoryResults
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record, with_key
 
@@ -27,6 +28,7 @@ class MemoryStore:
         self.lines: list[tuple[Any, ...]] = []
         self.asked: dict[tuple[str, str], Request] = {}
         self.results = MemoryResults()
+        self.limits = MemoryLimits()
 
     async def open(self) -> None:
         """Nothing is to be opened."""

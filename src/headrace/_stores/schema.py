@@ -72,14 +72,33 @@ RESULTS: Final = (
     ) WITHOUT ROWID
     """,
 )
+# Limits, and what each process has and wants of their slots. `rested` says when slots came free last, by the clock of a
+# boot; a claim's `beat` changes while its process goes on.
+LIMITS: Final = (
+    """
+    CREATE TABLE slot_limit (
+        name TEXT PRIMARY KEY, slots INTEGER NOT NULL, decay REAL, active INTEGER NOT NULL, rested TEXT
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE slot_claim (
+        name TEXT NOT NULL, owner TEXT NOT NULL, held INTEGER NOT NULL, used INTEGER NOT NULL, wanted INTEGER NOT NULL,
+        need INTEGER NOT NULL, since INTEGER NOT NULL, beat INTEGER NOT NULL, shown TEXT NOT NULL,
+        PRIMARY KEY (name, owner)
+    ) WITHOUT ROWID
+    """,
+)
 # STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
-STEPS: Final = (RUNS, REQUESTS, RESULTS)
+STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS)
 VERSION: Final = len(STEPS)
 WITH_RESULTS: Final = 3
+WITH_LIMITS: Final = 4
 
 
 def as_of(version: int, statement: str) -> str | None:
     """Give the reading *statement* for a file of an older *version*, which looking changes not; None: it has none."""
+    if version < WITH_LIMITS and " FROM slot_" in statement:
+        return None
     if version >= WITH_RESULTS:
         return statement
     if " FROM result" in statement:
@@ -158,6 +177,22 @@ CLAIM: Final = (
 HOLDER: Final = "SELECT owner, expires FROM lease WHERE name = ?"
 RENEW: Final = "UPDATE lease SET expires = ? WHERE owner = ? AND name IN (SELECT value FROM json_each(?))"
 RELEASE: Final = "DELETE FROM lease WHERE name = ? AND owner = ?"
+_LIMIT: Final = "SELECT name, slots, decay, active, rested FROM slot_limit"
+LIST_LIMITS: Final = f"{_LIMIT} ORDER BY name"
+FIND_LIMITS: Final = f"{_LIMIT} WHERE name IN (SELECT value FROM json_each(?)) ORDER BY name"
+READ_LIMIT: Final = f"{_LIMIT} WHERE name = ?"
+WRITE_LIMIT: Final = (
+    "INSERT INTO slot_limit (name, slots, decay, active) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE "
+    "SET slots = excluded.slots, decay = excluded.decay, active = excluded.active"
+)
+NOTE_REST: Final = "UPDATE slot_limit SET rested = ? WHERE name = ?"
+FORGET_LIMIT: Final = "DELETE FROM slot_limit WHERE name = ?"
+_CLAIM: Final = "name, owner, held, used, wanted, need, since, beat, shown"
+READ_CLAIMS: Final = f"SELECT {_CLAIM} FROM slot_claim WHERE name = ? ORDER BY owner"
+COUNT_HELD: Final = "SELECT coalesce(sum(held), 0) FROM slot_claim WHERE name = ?"
+WRITE_CLAIM: Final = f"INSERT OR REPLACE INTO slot_claim ({_CLAIM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+FORGET_CLAIM: Final = "DELETE FROM slot_claim WHERE name = ? AND owner = ?"
+FORGET_CLAIMS: Final = "DELETE FROM slot_claim WHERE name = ?"
 # Only of a run that is there and goes on.
 ASK: Final = (
     "INSERT INTO request (run_id, what, why, at) SELECT id, ?, ?, ? FROM flow_run "

@@ -27,6 +27,7 @@ from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json, cleaned, statements
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
+from headrace._stores.sqlite_limits import SQLiteLimits
 from headrace._stores.sqlite_results import SQLiteResults
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
@@ -61,6 +62,7 @@ class SQLiteStore:
         self.asked: list[Request] = []
         self.asked_version: int | None = None
         self.results = SQLiteResults(self)
+        self.limits = SQLiteLimits(self)
 
     async def open(self) -> None:
         """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""

@@ -15,9 +15,12 @@ NOUNS: Final = {
     "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel and delete flow runs, and read their logs."),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
     "cache": ("headrace.cli.cache", "List, inspect and clear cached results."),
+    "gcl": ("headrace.cli.gcl", "Create, list, change and delete limits; also global-concurrency-limit."),
+    "concurrency-limit": ("headrace.cli.concurrency_limit", "The same limits, by the names of tags; reset them."),
     "doctor": ("headrace.cli.doctor", "Check where runs are kept, and how fast."),
     "version": ("headrace.cli.version", "Show the versions of Headrace and Python."),
 }
+ALSO: Final = {"global-concurrency-limit": "gcl"}
 INTERRUPTED: Final = 130  # as a shell reports a command that SIGINT ended
 READER_GONE: Final = 141  # and SIGPIPE
 
@@ -41,9 +44,10 @@ class Nouns(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the noun's file and give its command, which has the file's name."""
-        if cmd_name not in NOUNS:
+        noun = ALSO.get(cmd_name, cmd_name)
+        if noun not in NOUNS:
             return None
-        module = NOUNS[cmd_name][0]
+        module = NOUNS[noun][0]
         return cast("click.Command", getattr(import_module(module), module.rpartition(".")[2]))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -73,7 +77,7 @@ class Nouns(click.Group):
     epilog="Example: headrace flow-run ls",
 )
 def headrace() -> None:
-    """Look at the flow runs, task runs and results that Headrace recorded."""
+    """Look at the flow runs, task runs and results that Headrace recorded, and set limits."""
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ import attrs
 import click
 
 from headrace import __version__
+from headrace._model.urls import shown
 from headrace._ports import Store
-from headrace._runtime import TRACING, open_store, shown
+from headrace._runtime import TRACING, open_store
 from headrace.cli.output import Output, facts, output_option, page, say, show_json
 from headrace.cli.reading import is_dead, wait_for
 from headrace.cli.wording import counted

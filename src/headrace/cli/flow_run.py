@@ -19,6 +19,7 @@ from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
 from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
+from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
 from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of
 from headrace.errors import NoDatabaseYet, NothingKept, nearest, short
@@ -121,19 +122,21 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
     if output == "json":
         show_json(wait_for(inspected_object(store, run_id)))
         return
-    run, top, lines, kept = wait_for(inspected(store, run_id, limit))
+    run, top, lines, kept, slots = wait_for(inspected(store, run_id, limit))
     on = page()
-    say(*facts(on, described(run, lines, kept, store.where)), "", *tree(on, top, datetime.now(UTC)))
+    say(*facts(on, described(run, lines, kept, slots, store.where)), "", *tree(on, top, datetime.now(UTC)))
     first = next((call.run for call in top.calls if isinstance(call.run, TaskRun)), None)
     if first is not None:
         say("", on.paint(f"One task run of it: headrace task-run inspect {short_id(first.id)}", "dim"))
 
 
-async def inspected(store: Store, asked: str, limit: int) -> tuple[FlowRun, Call, int, StoredResult | None]:
-    """Read the run that begins with *asked*, what it called, the number of its log lines and what is kept of it."""
+async def inspected(
+    store: Store, asked: str, limit: int
+) -> tuple[FlowRun, Call, int, StoredResult | None, list[Party]]:
+    """Read the run that begins with *asked*: its calls, the number of its log lines, what is kept of it, its slots."""
     run = await find_flow_run(store, asked)
     lines = len(await store.logs([run.id], limit=COUNTED + 1))
-    return run, await calls_of(store, run, limit), lines, await kept_of(store, run)
+    return run, await calls_of(store, run, limit), lines, await kept_of(store, run), await slots_of(store, run)
 
 
 async def inspected_object(store: Store, asked: str) -> dict[str, object]:
@@ -146,10 +149,13 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
         "log_count": len(await store.logs([run.id])),
         "task_runs": [task_object(task) for task in tasks],
         "subflow_runs": [flow_object(flow) for flow in subflows],
+        "slots": slot_objects(await slots_of(store, run)),
     }
 
 
-def described(run: FlowRun, lines: int, kept: StoredResult | None, where: str) -> list[tuple[str, str]]:
+def described(
+    run: FlowRun, lines: int, kept: StoredResult | None, slots: list[Party], where: str
+) -> list[tuple[str, str]]:
     """Give what is to be said of *run* itself."""
     now = datetime.now(UTC)
     state = plain(run.state)
@@ -172,6 +178,7 @@ def described(run: FlowRun, lines: int, kept: StoredResult | None, where: str) -
         ("Durability", run.durability),
         ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
         ("Result", result_words(run, kept)),
+        *slot_facts(slots),
         ("Kept in", where),
     ]
 

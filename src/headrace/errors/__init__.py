@@ -10,6 +10,7 @@ from headrace.errors.base import nearest as nearest
 from headrace.errors.base import rebuilt as rebuilt
 from headrace.errors.base import short as short
 from headrace.errors.base import wrong_type as wrong_type
+from headrace.errors.limits import LimitError, LimitNotFound, LimitTooSmall, NotARate, SlotTimeout
 from headrace.errors.results import (
     CorruptResult,
     HashError,
@@ -33,12 +34,16 @@ __all__ = [
     "HashError",
     "HeadraceError",
     "InvalidNameError",
+    "LimitError",
+    "LimitNotFound",
+    "LimitTooSmall",
     "MappingLengthMismatch",
     "MappingMissingIterable",
     "MissingContextError",
     "MissingExtra",
     "MissingResult",
     "NoDatabaseYet",
+    "NotARate",
     "NotPicklable",
     "NothingKept",
     "OptionError",
@@ -58,6 +63,7 @@ __all__ = [
     "RuntimeUseError",
     "SerializationError",
     "SettingError",
+    "SlotTimeout",
     "SourceTooLong",
     "SpentSource",
     "StartingError",

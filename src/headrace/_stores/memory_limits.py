@@ -1,0 +1,65 @@
+"""Limits in memory: the part of the store in memory that shares out slots among the runtimes of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+
+from headrace._model.slots import Claim, Lease, Limit, asked_for, leased, returned
+
+
+class MemoryLimits:
+    """Keeps limits and claims in dicts."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Limit] = {}
+        self.rested: dict[str, str | None] = {}
+        self.claimed: dict[str, dict[str, Claim]] = {}
+
+    async def define(self, limit: Limit) -> bool:
+        """Keep *limit*."""
+        new = limit.name not in self.known
+        self.known[limit.name] = limit
+        return new
+
+    async def remove(self, name: str) -> bool:
+        """Forget a limit. What is in use stays known, should it be there again in a moment."""
+        self.rested.pop(name, None)
+        return self.known.pop(name, None) is not None
+
+    async def listed(self, names: Collection[str] | None = None) -> list[Limit]:
+        """List limits."""
+        return [limit for name, limit in sorted(self.known.items()) if names is None or name in names]
+
+    async def claims(self, name: str) -> list[Claim]:
+        """List the claims on a limit."""
+        return [claim for _, claim in sorted(self.claimed.get(name, {}).items())]
+
+    async def reset(self, name: str) -> int:
+        """Take all slots back."""
+        return sum(claim.held for claim in self.claimed.pop(name, {}).values())
+
+    async def settle(
+        self, asks: Sequence[Claim], now: int, mark: str, dead: Callable[[Claim], bool]
+    ) -> dict[str, Lease]:
+        """Lease what is due."""
+        return {mine.name: self.settle_one(mine, now, mark, dead) for mine in asks}
+
+    def settle_one(self, mine: Claim, now: int, mark: str, dead: Callable[[Claim], bool]) -> Lease:
+        """Lease what is due of one limit. What is in use of one that does not exist is kept: it may in a moment."""
+        limit = asked_for(mine) or self.known.get(mine.name)
+        claims = self.claimed.setdefault(mine.name, {})
+        rested = self.rested.get(mine.name)
+        for claim in [claim for claim in claims.values() if claim.owner != mine.owner and dead(claim)]:
+            rested = returned(limit, rested, list(claims.values()), claim.held, 0.0, mark)
+            del claims[claim.owner]
+        lease, self.rested[mine.name] = leased(limit, rested, list(claims.values()), mine, now, mark)
+        held = mine.used if limit is None else lease.held
+        if held or (mine.wanted and limit is not None):
+            claims[mine.owner] = attrs.evolve(mine, held=held)
+        else:
+            claims.pop(mine.owner, None)
+        if not claims and limit is None:
+            del self.claimed[mine.name], self.rested[mine.name]
+        return lease

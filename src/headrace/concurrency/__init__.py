@@ -1,0 +1,307 @@
+"""
+Limits, for users: at most so many at once, or so many a second, in all processes that share a database.
+
+`concurrency` and `rate_limit` of this module work with both `with` and `async with`; `headrace.concurrency.sync` and
+`.asyncio` have them under the names and in the form that people know from Prefect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Final, Literal
+
+import attrs
+
+from headrace import _runtime
+from headrace._engine.admission import Holding, Wanted, had, holding, see_defined, taken
+from headrace._engine.context import current_run
+from headrace._engine.life import drive
+from headrace._model.limits import KEY, checked_limit, checked_names
+from headrace._model.slots import Limit as Known
+from headrace._ports import Host
+from headrace.errors import (
+    LimitError,
+    LimitNotFound,
+    LimitTooSmall,
+    NotARate,
+    OptionError,
+    OptionTypeError,
+    SlotTimeout,
+    short,
+)
+
+__all__ = [
+    "Limit",
+    "LimitError",
+    "LimitNotFound",
+    "LimitTooSmall",
+    "NotARate",
+    "SlotTimeout",
+    "concurrency",
+    "rate_limit",
+]
+
+NOTHING: Final = nullcontext()
+
+
+class Slots:
+    """
+    Slots of limits, taken by a block: `with` waits in this thread, `async with` suspends this task.
+
+    Args:
+        names: The limits; all of them are taken, or none.
+        occupy: How many slots of each, from 1.
+        timeout_seconds: How long to wait for them at most; None: as long as it takes.
+        max_retries: 0: take what is free now, or fail at once. Else it is waited for, and nobody counts how often.
+        lease_duration: Taken, and not used: a lease lasts 15 s, and is renewed as long as the process lives.
+        strict: Whether a limit that does not exist is an error. Else it is said once, and limits nothing.
+        key: Who this is for. Those of different keys are served in turns, however many of one wait.
+        limit_per_key: How many slots all of one key may have at once, in all processes.
+        priority: Who has a higher one is served first, in this process.
+
+    Raises:
+        OptionError, OptionTypeError: One of them cannot be.
+    """
+
+    spends = False
+
+    def __init__(
+        self,
+        names: str | Iterable[str],
+        occupy: int = 1,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        lease_duration: float | None = None,
+        strict: bool = False,
+        *,
+        key: object = None,
+        limit_per_key: int | None = None,
+        priority: int = 0,
+    ) -> None:
+        what = type(self).__name__
+        if max_retries is not None and checked_count(what, "max_retries", max_retries, least=0) == 0:
+            timeout_seconds = 0
+        checked_seconds(what, lease_duration, "lease_duration")
+        self.names = checked_names(what, names)
+        self.occupy = checked_count(what, "occupy", occupy)
+        self.seconds = checked_seconds(what, timeout_seconds)
+        self.strict = strict
+        self.key = "" if key is None else str(key)
+        if limit_per_key is not None:
+            limit_per_key = checked_count(what, "limit_per_key", limit_per_key)
+            if key is None:
+                raise OptionError(f"limit_per_key of {what} needs a key: say for whom, with key=...")
+            if limit_per_key < self.occupy:
+                raise LimitTooSmall(f"{self.names[0]} of {self.key}", limit_per_key, self.occupy)
+        self.per_key = limit_per_key
+        self.priority = priority
+        self.gives_way = False
+        self.entered: list[Holding] = []
+
+    def wanted(self) -> Wanted:
+        """Give the limits of which the code on this stack has no slots yet, and those of the key."""
+        names = [name for name in self.names if self.spends or not had(name, self.occupy)]
+        known: list[tuple[str, int | None]] = [(name, None) for name in names]
+        if self.per_key is not None:
+            known += [(f"{name}{KEY}{self.key}", self.per_key) for name in names]
+        return known
+
+    async def enter(self, host: Host) -> None:
+        """Take the slots."""
+        wanted = self.wanted()
+        if not wanted:
+            self.entered.append(Holding(self, None, None))
+            return
+        run = current_run.get()
+        journal = _runtime.desk() if run is None else run.scope.journal
+        desk = journal.limits
+        if desk is None:
+            raise LimitError(
+                f"{type(self).__name__}({short(self.names)}) was used in a worker process, which has no database. Give "
+                f"the task the tag of that name: then the slot is taken before it is handed to a worker."
+            )
+        with shown(run, desk, self.names):
+            held = await taken(
+                desk, host, wanted, self.occupy, seconds=self.seconds, priority=self.priority, key=self.key
+            )
+        try:
+            see_defined(held, desk.said, strict=self.strict)
+            self.check(held)
+        except BaseException:
+            desk.give_back(held)
+            raise
+        if self.spends:
+            desk.spent(held)
+            return
+        self.entered.append(Holding(self, desk, held, wanted, self.occupy, self.priority, self.key, self.gives_way))
+
+    def check(self, held: Any) -> None:
+        """See that the limits are of the right kind."""
+
+    def leave(self) -> None:
+        """Give the slots back."""
+        if self.spends or not self.entered:
+            return
+        one = holding.get()
+        if one is None or one.owner is not self or one not in self.entered:
+            one = self.entered[-1]  # it is closed in another context than it was entered in
+        self.entered.remove(one)
+        one.end()
+
+    def __enter__(self) -> Any:
+        drive(self.enter(_runtime.thread_host))
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    async def __aenter__(self) -> Any:
+        await self.enter(_runtime.host_for(True))
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+
+class concurrency(Slots):
+    """
+    Slots that are given back at the end of the block.
+
+    Args:
+        while_waiting: "hold", or "release": give the slots back while the block waits for futures and for runs that it
+            called elsewhere, and take them again before it goes on.
+    """
+
+    def __init__(
+        self,
+        names: str | Iterable[str],
+        occupy: int = 1,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        lease_duration: float | None = None,
+        strict: bool = False,
+        *,
+        key: object = None,
+        limit_per_key: int | None = None,
+        priority: int = 0,
+        while_waiting: Literal["hold", "release"] = "hold",
+    ) -> None:
+        super().__init__(
+            names,
+            occupy,
+            timeout_seconds,
+            max_retries,
+            lease_duration,
+            strict,
+            key=key,
+            limit_per_key=limit_per_key,
+            priority=priority,
+        )
+        if while_waiting not in ("hold", "release"):
+            raise OptionError(f'while_waiting of concurrency must be "hold" or "release", not {short(while_waiting)}.')
+        self.gives_way = while_waiting == "release"
+
+
+class rate_limit(Slots):
+    """Slots of a rate, which come free by themselves: entering waits for one's turn, and leaving does nothing."""
+
+    spends = True
+
+    def __init__(
+        self,
+        names: str | Iterable[str],
+        occupy: int = 1,
+        timeout_seconds: float | None = None,
+        strict: bool = False,
+        *,
+        key: object = None,
+        priority: int = 0,
+    ) -> None:
+        super().__init__(names, occupy, timeout_seconds, strict=strict, key=key, priority=priority)
+
+    def check(self, held: Any) -> None:
+        """See that the limits are rates."""
+        for counter in held.counters:
+            limit = counter.limit
+            if limit is not None and limit.active and limit.decay is None and counter.size is None:
+                raise NotARate(counter.name)
+
+
+@attrs.frozen
+class Limit:
+    """
+    A limit, declared in code: `Limit("api", slots=5).ensure()`.
+
+    Args:
+        name: What it is called, by `concurrency`, by tags and by the command line.
+        slots: How many there are, from 0; of a rate, how many may come at once after a quiet time.
+        slot_decay_per_second: How many come free a second by themselves: that makes it a rate.
+        active: Whether it limits anything just now.
+    """
+
+    name: str
+    slots: int
+    slot_decay_per_second: float | None = None
+    active: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        checked_limit(self.name, self.slots, self.slot_decay_per_second)
+
+    def ensure(self) -> Limit:
+        """Have it be there as it is declared here; blocks for some milliseconds."""
+        drive(self._ensured(_runtime.thread_host))
+        return self
+
+    async def aensure(self) -> Limit:
+        """Have it be there as it is declared here."""
+        await self._ensured(_runtime.host_for(True))
+        return self
+
+    async def _ensured(self, host: Host) -> None:
+        known = Known(self.name, self.slots, self.slot_decay_per_second, self.active)
+        run = current_run.get()
+        journal = _runtime.desk() if run is None else run.scope.journal
+        await host.with_store(journal, lambda store: store.limits.define(known))
+        desk = journal.limits
+        if desk is not None:
+            await host.with_store(journal, desk.learn)
+            await host.with_store(journal, desk.settle)  # what is had here obeys it from now on
+
+
+def shown(run: Any, desk: Any, names: Iterable[str]) -> AbstractContextManager[None]:
+    """Have a span show the wait for slots, where *run* is traced and there is one."""
+    if run is None or run.span is None or not desk.would_wait(names):
+        return NOTHING
+    from headrace._telemetry.waits import pending  # noqa: PLC0415 - for those who trace
+
+    return pending(names)
+
+
+# -- what was given -------------------------------------------------------------------------------------------
+
+
+def checked_count(what: str, option: str, count: Any, least: int = 1) -> int:
+    """Give a *count* from *least*."""
+    if type(count) is not int:
+        raise OptionTypeError(f"{option} of {what} must be a whole number, not {short(count)}.")
+    if count < least:
+        raise OptionError(f"{option} of {what} must be {least} or more, not {count}.")
+    return count
+
+
+def checked_seconds(what: str, seconds: Any, option: str = "timeout_seconds") -> float:
+    """Give so many *seconds*; infinitely many for None."""
+    if seconds is None:
+        return math.inf
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise OptionTypeError(f"{option} of {what} must be a number of seconds, not {short(seconds)}.")
+    if not seconds >= 0:
+        raise OptionError(f"{option} of {what} must be 0 or more, not {seconds:g}.")
+    return float(seconds)
