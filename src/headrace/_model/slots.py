@@ -96,10 +96,8 @@ def settled(limit: Limit, others: Sequence[Claim], mine: Claim, held: int, now: 
     """
     free = max(0, limit.slots - sum(claim.held for claim in others))
     turn = now // TURN
-    if limit.decay is not None:
-        turn = (
-            turn * SCATTER >> 12
-        )  # in no order, for what refills in step with the turns would always be the same one's
+    if limit.decay is not None:  # in no order, for what refills in step with the turns would always be the same one's
+        turn = turn * SCATTER >> 12
     share = shares(limit.slots, [*others, mine], turn).get(mine.owner, 0)
     return max(min(share, free), min(max(mine.used, mine.kept), held)), min(share, free)
 
