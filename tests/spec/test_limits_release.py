@@ -13,7 +13,7 @@ import pytest
 
 from headrace import flow, task
 from headrace.concurrency import Limit, Slots, SlotTimeout, concurrency
-from headrace.errors import OptionError
+from headrace.errors import OptionError, OptionTypeError
 from tests.spec.keeping import runtime_at
 
 pytestmark = pytest.mark.usefixtures("record")
@@ -136,10 +136,12 @@ def test_one_block_may_be_used_by_several_at_once() -> None:
     assert block.entered == []
 
 
-def test_what_else_a_block_could_do_while_waiting_is_refused() -> None:
+def test_what_else_a_block_could_do_while_waiting_or_be_before_others_is_refused() -> None:
     never: Any = "never"
     with pytest.raises(OptionError, match='while_waiting of concurrency must be "hold" or "release", not \'never\''):
         concurrency("one", while_waiting=never)
+    with pytest.raises(OptionTypeError, match="priority of concurrency must be a whole number, not 'never'"):
+        concurrency("one", priority=never)
 
 
 def test_a_generator_has_the_slot_of_its_tag_until_it_ends_or_is_left() -> None:

@@ -61,6 +61,8 @@ class Slots:
         key: Who this is for. Those of different keys are served in turns, however many of one wait.
         limit_per_key: How many slots all of one key may have at once, in all processes.
         priority: Who has a higher one is served first, in this process.
+        while_waiting: "hold", or "release": give the slots back while the block waits for futures and for runs that it
+            called elsewhere, and take them again before it goes on.
 
     Raises:
         OptionError, OptionTypeError: One of them cannot be.
@@ -80,6 +82,7 @@ class Slots:
         key: object = None,
         limit_per_key: int | None = None,
         priority: int = 0,
+        while_waiting: Literal["hold", "release"] = "hold",
     ) -> None:
         what = type(self).__name__
         if max_retries is not None and checked_count(what, "max_retries", max_retries, least=0) == 0:
@@ -96,9 +99,13 @@ class Slots:
                 raise OptionError(f"limit_per_key of {what} needs a key: say for whom, with key=...")
             if limit_per_key < self.occupy:
                 raise LimitTooSmall(f"{self.names[0]} of {self.key}", limit_per_key, self.occupy)
+        if type(priority) is not int:
+            raise OptionTypeError(f"priority of {what} must be a whole number, not {short(priority)}.")
+        if while_waiting not in ("hold", "release"):
+            raise OptionError(f'while_waiting of {what} must be "hold" or "release", not {short(while_waiting)}.')
         self.per_key = limit_per_key
         self.priority = priority
-        self.gives_way = False
+        self.gives_way = while_waiting == "release"
         self.entered: list[Holding] = []
 
     def wanted(self) -> Wanted:
@@ -171,42 +178,7 @@ class Slots:
 
 
 class concurrency(Slots):
-    """
-    Slots that are given back at the end of the block.
-
-    Args:
-        while_waiting: "hold", or "release": give the slots back while the block waits for futures and for runs that it
-            called elsewhere, and take them again before it goes on.
-    """
-
-    def __init__(
-        self,
-        names: str | Iterable[str],
-        occupy: int = 1,
-        timeout_seconds: float | None = None,
-        max_retries: int | None = None,
-        lease_duration: float | None = None,
-        strict: bool = False,
-        *,
-        key: object = None,
-        limit_per_key: int | None = None,
-        priority: int = 0,
-        while_waiting: Literal["hold", "release"] = "hold",
-    ) -> None:
-        super().__init__(
-            names,
-            occupy,
-            timeout_seconds,
-            max_retries,
-            lease_duration,
-            strict,
-            key=key,
-            limit_per_key=limit_per_key,
-            priority=priority,
-        )
-        if while_waiting not in ("hold", "release"):
-            raise OptionError(f'while_waiting of concurrency must be "hold" or "release", not {short(while_waiting)}.')
-        self.gives_way = while_waiting == "release"
+    """Slots that are given back at the end of the block. What it takes is said by `Slots`."""
 
 
 class rate_limit(Slots):
