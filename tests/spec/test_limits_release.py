@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from headrace import flow, task
+from headrace._model.slots import Limit as Known
+from headrace._stores.sqlite import SQLiteStore
 from headrace.concurrency import Limit, Slots, SlotTimeout, concurrency
-from headrace.errors import OptionError, OptionTypeError
+from headrace.errors import LimitTooSmall, OptionError, OptionTypeError
 from tests.spec.keeping import runtime_at
 
 pytestmark = pytest.mark.usefixtures("record")
@@ -27,7 +29,7 @@ async def child() -> str:
 
 @task
 def sync_child() -> str:
-    with concurrency("one", max_retries=0):
+    with concurrency("one", timeout_seconds=30):  # it may begin before its caller waits for it
         return "had it"
 
 
@@ -75,10 +77,9 @@ def test_a_sync_block_releases_too() -> None:
         Limit("one", 1).ensure()
         with concurrency("one", while_waiting="release"):
             said = sync_child.submit().result()
-            found = task(is_free).submit().result()  # a wait as well, so that it is free then
-        return said, found
+            return said, free_elsewhere()
 
-    assert blocking() == ("had it", True)
+    assert blocking() == ("had it", False)
     assert is_free()
 
 
@@ -228,3 +229,21 @@ def test_a_limit_that_is_not_there_is_said_to_limit_its_keys_alone(caplog: pytes
         pass
 
     assert "There is no limit 'nowhere', so only each of its keys is limited. Create it with" in caplog.text
+
+
+def test_a_limit_that_another_process_has_raised_is_as_large_as_that_at_once(tmp_path: Path) -> None:
+    async def raised() -> None:
+        store = SQLiteStore(tmp_path / "headrace.db")
+        await store.open()
+        await store.limits.define(Known("one", 3))
+        await store.close()
+
+    with runtime_at(tmp_path):
+        Limit("one", 1).ensure()
+        with concurrency("one"):
+            pass
+        asyncio.run(raised())
+        with concurrency("one", occupy=3):
+            pass
+        with pytest.raises(LimitTooSmall, match="has 3 slots, so 4 can never be had"), concurrency("one", occupy=4):
+            pass

@@ -23,7 +23,7 @@ from headrace._engine.steps import Body, compose
 from headrace._model.annotations import watch
 from headrace._model.events import PENDING, RUNNING
 from headrace._ports import Host
-from headrace.errors import LimitNotFound, RunningLoopError, SlotTimeout
+from headrace.errors import LimitNotFound, LimitTooSmall, RunningLoopError, SlotTimeout
 
 Wanted = Sequence[tuple[str, int | None]]
 REFRESHED: Final = 2_000_000_000  # nanoseconds for which the names of limits are taken to be all
@@ -118,6 +118,18 @@ async def taken(
         RunningLoopError: This thread is a loop's, which must not be blocked.
         StoreUnavailable: Nobody knows who has how many.
     """
+    try:
+        return await taken_once(desk, host, wanted, occupy, seconds, priority, key)
+    except LimitTooSmall:
+        # Another process may have made it larger, of which this one has not heard yet.
+        await host.with_store(desk, desk.settle)
+        return await taken_once(desk, host, wanted, occupy, seconds, priority, key)
+
+
+async def taken_once(
+    desk: Any, host: Host, wanted: Wanted, occupy: int, seconds: float, priority: int, key: str
+) -> Any:
+    """Take slots as far as this process knows of them."""
     got = desk.take(wanted, occupy, current_run.get(), priority, key)
     if not isinstance(got, Gate):
         return got
