@@ -11,6 +11,7 @@ import pytest
 
 from headrace import flow, task
 from headrace.concurrency import Limit, concurrency
+from tests.spec.limiting import waiting
 from tests.spec.seen import Seen, Tracing
 
 
@@ -56,7 +57,8 @@ def test_a_block_that_waits_has_a_pending_span_with_the_limits_name(app: Tracing
         step = task(name="step")(wait_in_thread if form == "sync" else wait_on_loop)
         async with concurrency("one"):
             waits = [step.submit() for _ in range(2)]
-            await pass_by(30)
+            while waiting("one") < 2:
+                await pass_by()
         for one in waits:
             await one
 
