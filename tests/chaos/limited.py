@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from headrace._hosts.clock import RealClock, wall
 from headrace._limits import desk
 from headrace.concurrency import concurrency, rate_limit
 from tests.chaos.processes import until
+
+# Said by Python from 3.12 on of each fork: these are meant.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 NAME = "shared"
 PLACES = 400
