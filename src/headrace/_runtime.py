@@ -227,6 +227,12 @@ def desk() -> Journal:
     return runtime.journal if around is None else around.journal
 
 
+def journal_here() -> Journal:
+    """Give the journal that the code on this stack tells to: that of its run, or that of root runs."""
+    run = current_run.get()
+    return desk() if run is None else run.scope.journal
+
+
 def enter(one: Opening) -> None:
     """Have *one* be used, until `leave`."""
     _openings.append(one)

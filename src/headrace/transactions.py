@@ -83,8 +83,7 @@ class Transaction(Work):
         if self.parent is not None:
             self.level = self.level or getattr(self.parent, "level", None)
             self.mode = self.mode_under(self.parent)
-        run = current_run.get()
-        self.journal = journal = _runtime.desk() if run is None else run.scope.journal
+        self.journal = journal = _runtime.journal_here()
         if self.key is not None:
             if not journal.keeps_results:
                 raise TransactionError(f"{self.label} has a key, and a worker process has no database. Leave it out.")

@@ -124,6 +124,20 @@ async def test_several_limits_are_leased_at_once(store: Store) -> None:
     assert {name: lease.held for name, lease in leases.items()} == {"api": 5, "db": 2, "none": 0}
 
 
+async def test_the_claims_on_all_limits_and_keys_are_listed_by_name_and_owner(store: Store) -> None:
+    await store.limits.define(API)
+    of_key = Claim("api\x1facme", "b", wanted=1, size=2)
+    await store.limits.settle([of_key], 0, marked("boot", 0), never)
+    await ask(store, "b", 1)
+    await ask(store, "a", 1)
+
+    assert [(one.name, one.owner) for one in await store.limits.claims()] == [
+        ("api", "a"),
+        ("api", "b"),
+        ("api\x1facme", "b"),
+    ]
+
+
 async def test_all_slots_can_be_taken_back(store: Store) -> None:
     await store.limits.define(API)
     await ask(store, "a", 3, used=3)

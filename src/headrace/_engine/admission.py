@@ -163,8 +163,8 @@ async def taken_once(
 
 
 def named(wanted: Wanted) -> str:
-    """Name the limits *wanted*."""
-    return ", ".join(dict.fromkeys(repr(name.partition("\x1f")[0]) for name, _ in wanted))
+    """Name the limits *wanted*; beside what is wanted of a key stands the limit itself."""
+    return ", ".join([repr(name) for name, size in wanted if size is None])
 
 
 def undefined(held: Any) -> list[str]:
@@ -197,7 +197,7 @@ def see_defined(held: Any, said: set[str], *, strict: bool) -> None:
 # -- tags -----------------------------------------------------------------------------------------------------
 
 
-def limiting(_spec: Spec, host: Host, body: Body) -> Body:
+def limiting(host: Host, body: Body) -> Body:
     """Have slots of the limits that a task run's tags name, around each attempt."""
 
     async def limited(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -221,22 +221,20 @@ async def slots_of_tags(run: Run, host: Host) -> Holding | None:
         await host.with_store(run.scope.journal, desk.learn)
     elif desk.ticks() - desk.learned_at > REFRESHED:
         desk.relearn()
-    names = [tag for tag in sorted(run.tags & desk.names) if not had(tag, 1)]
-    if not names:
-        return None
-    return Holding(None, desk, await admitted(run, desk, host, names), [(name, None) for name in names])
+    wanted = [(tag, None) for tag in sorted(run.tags & desk.names) if not had(tag, 1)]
+    return Holding(None, desk, await admitted(run, desk, host, wanted), wanted) if wanted else None
 
 
-async def admitted(run: Run, desk: Any, host: Host, names: Sequence[str]) -> Any:
+async def admitted(run: Run, desk: Any, host: Host, wanted: Wanted) -> Any:
     """Take a slot of each limit; where that takes a while, the run is recorded as Pending until then."""
-    wanted = [(name, None) for name in names]
     tell, now = run.scope.tell, host.clock.now
-    if desk.would_wait(names):
+    waits = desk.would_wait([name for name, _ in wanted])
+    if waits:
         tell((run, PENDING, now(), f"Waits for a slot of the limit {named(wanted)}"))
-        held = await taken(desk, host, wanted, 1)
+    held = await taken(desk, host, wanted, 1)
+    if waits:
         tell((run, RUNNING, now(), None))
-        return held
-    return await taken(desk, host, wanted, 1)
+    return held
 
 
 def bodies(spec: Spec, host: Host, innermost: Body) -> tuple[Body, Callable[[Run], Body]]:
@@ -246,7 +244,7 @@ def bodies(spec: Spec, host: Host, innermost: Body) -> tuple[Body, Callable[[Run
     def body_of(*, tagged: bool, keeps: bool) -> Body:
         found = made.get((tagged, keeps))
         if found is None:
-            found = compose(spec, host, limiting(spec, host, innermost) if tagged else innermost)
+            found = compose(spec, host, limiting(host, innermost) if tagged else innermost)
             found = made[tagged, keeps] = host.keeping(spec, found) if keeps else found
         return found
 

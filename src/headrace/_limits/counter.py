@@ -134,6 +134,11 @@ class Counter:
         self.holders: dict[Held, None] = {}
 
     @property
+    def is_rate(self) -> bool:
+        """Whether its slots are known to come free by themselves."""
+        return self.limit is not None and self.limit.decay is not None
+
+    @property
     def rate(self) -> float:
         """The slots that come free by themselves a second, of those that this process has; 0 where none does."""
         limit = self.limit
@@ -144,7 +149,7 @@ class Counter:
     @property
     def fills(self) -> bool:
         """Whether its slots come free by themselves, as far as anybody knows."""
-        return self.limit is None or self.limit.decay is not None
+        return self.limit is None or self.is_rate
 
     def room(self, ticks: int) -> float:
         """Give how many slots could be taken at once."""
@@ -164,7 +169,7 @@ class Counter:
     def take(self, occupy: int, ticks: int) -> None:
         """Take slots; there is room."""
         self.touched = ticks
-        if self.limit is not None and self.limit.decay is not None:
+        if self.is_rate:
             self.tokens -= occupy
             return
         self.used += occupy
@@ -172,7 +177,7 @@ class Counter:
 
     def give(self, occupy: int) -> None:
         """Take slots back."""
-        if self.limit is not None and self.limit.decay is not None:
+        if self.is_rate:
             self.tokens = min(float(self.held), self.tokens + occupy)
         else:
             self.used = max(self.used - occupy, 0)
@@ -199,7 +204,7 @@ class Counter:
     def ask(self, owner: str, beat: int, ticks: int, leaving: bool = False) -> Claim:
         """Say what this process has and wants; where it is *leaving*, nothing but what is in use and waited for."""
         first: Waiter | None = self.line.first()
-        rate = self.limit is not None and self.limit.decay is not None
+        rate = self.is_rate
         wanted = max(self.used + self.waiting, self.peak, self.lately)
         if leaving:
             wanted = self.used + self.waiting
@@ -238,9 +243,8 @@ class Counter:
 
     def hear(self, lease: Lease, ticks: int) -> bool:
         """Have what was leased; tell whether some of it is to be given back at once."""
-        was, rate = self.limit is not None and self.limit.decay is not None, False
-        if lease.limit is not None and lease.limit.decay is not None:
-            rate = True
+        was, rate = self.is_rate, lease.limit is not None and lease.limit.decay is not None
+        if rate:
             self.refill(ticks)
             self.tokens = min(self.tokens + lease.fresh, float(lease.held))
         if rate != was:

@@ -7,7 +7,7 @@ them say that they want: who reads the same claims in the same half second works
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -126,6 +126,52 @@ def leased(
         rested = returned(limit, rested, claims, held - kept, mine.tokens, mark)
     fresh = refilled(limit, new - kept, None if rested is None else between(rested, mark))
     return Lease(limit, new, share, fresh), rested
+
+
+@attrs.frozen
+class Settled:
+    """
+    What comes of it when a process says what it has and wants.
+
+    Attributes:
+        lease: What it gets to hear.
+        claim: What it has from now on, for others to read; None where that is nothing.
+        gone: The owners of claims that are void.
+        alone: Whether no other process has or wants anything.
+        rested: Since when the slots of a rate rest that nobody has.
+    """
+
+    lease: Lease
+    claim: Claim | None
+    gone: tuple[str, ...]
+    alone: bool
+    rested: str | None
+
+
+def concluded(
+    limit: Limit | None,
+    rested: str | None,
+    claims: Sequence[Claim],
+    mine: Claim,
+    now: int,
+    mark: str,
+    dead: Callable[[Claim], bool],
+) -> Settled:
+    """
+    Conclude what the process that says *mine* has from now on, as `leased` does, with what the dead had for others.
+
+    What is in use of a limit that does not exist is kept, too: it may exist in a moment.
+    """
+    gone = [claim for claim in claims if claim.owner != mine.owner and dead(claim)]
+    left = list(claims)
+    for claim in gone:
+        rested = returned(limit, rested, left, claim.held, 0.0, mark)
+        left.remove(claim)
+    lease, rested = leased(limit, rested, left, mine, now, mark)
+    held = mine.used if limit is None else lease.held
+    has = attrs.evolve(mine, held=held) if held or (mine.wanted and limit is not None) else None
+    alone = all(claim.owner == mine.owner for claim in left)
+    return Settled(lease, has, tuple(claim.owner for claim in gone), alone, rested)
 
 
 def returned(

@@ -153,8 +153,8 @@ class Limits(Protocol):
         """List the limits *names*, or all, by name."""
         ...
 
-    async def claims(self, name: str) -> list[Claim]:
-        """List what processes have and want of a limit, by owner."""
+    async def claims(self, name: str | None = None) -> list[Claim]:
+        """List what processes have and want of a limit, or of all and of their keys, by name and owner."""
         ...
 
     async def reset(self, name: str) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-import attrs
-
-from headrace._model.slots import Claim, Lease, Limit, asked_for, leased, returned
+from headrace._model.slots import Claim, Lease, Limit, asked_for, concluded
 
 
 class MemoryLimits:
@@ -32,9 +30,10 @@ class MemoryLimits:
         """List limits."""
         return [limit for name, limit in sorted(self.known.items()) if names is None or name in names]
 
-    async def claims(self, name: str) -> list[Claim]:
-        """List the claims on a limit."""
-        return [claim for _, claim in sorted(self.claimed.get(name, {}).items())]
+    async def claims(self, name: str | None = None) -> list[Claim]:
+        """List the claims on a limit, or on all."""
+        names = sorted(self.claimed) if name is None else [name]
+        return [claim for one in names for _, claim in sorted(self.claimed.get(one, {}).items())]
 
     async def reset(self, name: str) -> int:
         """Take all slots back."""
@@ -47,19 +46,16 @@ class MemoryLimits:
         return {mine.name: self.settle_one(mine, now, mark, dead) for mine in asks}
 
     def settle_one(self, mine: Claim, now: int, mark: str, dead: Callable[[Claim], bool]) -> Lease:
-        """Lease what is due of one limit. What is in use of one that does not exist is kept: it may in a moment."""
-        limit = asked_for(mine) or self.known.get(mine.name)
-        claims = self.claimed.setdefault(mine.name, {})
-        rested = self.rested.get(mine.name)
-        for claim in [claim for claim in claims.values() if claim.owner != mine.owner and dead(claim)]:
-            rested = returned(limit, rested, list(claims.values()), claim.held, 0.0, mark)
-            del claims[claim.owner]
-        lease, self.rested[mine.name] = leased(limit, rested, list(claims.values()), mine, now, mark)
-        held = mine.used if limit is None else lease.held
-        if held or (mine.wanted and limit is not None):
-            claims[mine.owner] = attrs.evolve(mine, held=held)
-        else:
-            claims.pop(mine.owner, None)
+        """Lease what is due of one limit."""
+        name = mine.name
+        limit = asked_for(mine) or self.known.get(name)
+        claims = self.claimed.setdefault(name, {})
+        found = concluded(limit, self.rested.get(name), list(claims.values()), mine, now, mark, dead)
+        for owner in (*found.gone, mine.owner):
+            claims.pop(owner, None)
+        if found.claim is not None:
+            claims[mine.owner] = found.claim
+        self.rested[name] = found.rested
         if not claims and limit is None:
-            del self.claimed[mine.name], self.rested[mine.name]
-        return lease
+            del self.claimed[name], self.rested[name]
+        return found.lease

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from headrace._model.slots import Claim, Lease, Limit, asked_for, between, leased, returned
+from headrace._model.slots import Claim, Lease, Limit, asked_for, between, concluded
 from headrace._stores import schema
 from headrace._stores.encoding import as_json
 
@@ -100,9 +100,13 @@ class SQLiteLimits:
             rows = await self.database.rows(schema.FIND_LIMITS, (as_json(list(names)),))
         return [limit_of(row) for row in rows]
 
-    async def claims(self, name: str) -> list[Claim]:
-        """List the claims on a limit."""
-        return [Claim(*row) for row in await self.database.rows(schema.READ_CLAIMS, (name,))]
+    async def claims(self, name: str | None = None) -> list[Claim]:
+        """List the claims on a limit, or on all."""
+        if name is None:
+            rows = await self.database.rows(schema.LIST_CLAIMS, ())
+        else:
+            rows = await self.database.rows(schema.READ_CLAIMS, (name,))
+        return [Claim(*row) for row in rows]
 
     async def reset(self, name: str) -> int:
         """Take all slots back."""
@@ -134,31 +138,24 @@ class SQLiteLimits:
 
 
 def settle_one(connection: Any, mine: Claim, now: int, mark: str, dead: Callable[[Claim], bool]) -> tuple[Lease, bool]:
-    """
-    Lease what is due of one limit, within a transaction; tell whether no other process has or wants any of it.
-
-    What is in use of one that does not exist is kept, too: it may exist in a moment.
-    """
+    """Lease what is due of one limit, within a transaction; tell whether no other process has or wants any of it."""
     limit, rested = asked_for(mine), None
     row = None if limit is not None else connection.execute(schema.READ_LIMIT, (mine.name,)).fetchone()
     if row is not None:
         limit, rested = limit_of(row), row[4]
     claims = [Claim(*found) for found in connection.execute(schema.READ_CLAIMS, (mine.name,)).fetchall()]
-    rests = rested
-    for claim in [claim for claim in claims if claim.owner != mine.owner and dead(claim)]:
-        connection.execute(schema.FORGET_CLAIM, (mine.name, claim.owner))
-        rests = returned(limit, rests, claims, claim.held, 0.0, mark)
-        claims.remove(claim)
-    lease, rests = leased(limit, rests, claims, mine, now, mark)
-    if rests != rested:
-        connection.execute(schema.NOTE_REST, (rests, mine.name))
-    held = mine.used if limit is None else lease.held
-    if held or (mine.wanted and limit is not None):
-        values = (held, mine.used, mine.wanted, mine.need, mine.since, mine.beat, mine.shown)
-        connection.execute(schema.WRITE_CLAIM, (mine.name, mine.owner, *values))
-    elif any(claim.owner == mine.owner for claim in claims):
+    found = concluded(limit, rested, claims, mine, now, mark, dead)
+    for owner in found.gone:
+        connection.execute(schema.FORGET_CLAIM, (mine.name, owner))
+    if found.rested != rested:
+        connection.execute(schema.NOTE_REST, (found.rested, mine.name))
+    claim = found.claim
+    if claim is not None:
+        values = (claim.held, claim.used, claim.wanted, claim.need, claim.since, claim.beat, claim.shown)
+        connection.execute(schema.WRITE_CLAIM, (claim.name, claim.owner, *values))
+    elif any(one.owner == mine.owner for one in claims):
         connection.execute(schema.FORGET_CLAIM, (mine.name, mine.owner))
-    return lease, all(claim.owner == mine.owner for claim in claims)
+    return found.lease, found.alone
 
 
 def limit_of(row: Sequence[Any]) -> Limit:

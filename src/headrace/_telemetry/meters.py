@@ -13,12 +13,17 @@ from typing import Any, Final
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from headrace._model.limits import KEY
+
 NAME: Final = "headrace.limit.name"
-KEY: Final = "\x1f"  # what follows it is a key's name, which are too many to be told apart
 
 
 def metered(desk: Any) -> Callable[[Iterable[str], float], None]:
-    """Have the slots of *desk* measured; give what is to be told of each wait, with its seconds."""
+    """
+    Have the slots of *desk* measured; give what is to be told of each wait, with its seconds.
+
+    Those of keys are left out: there are too many keys to be told apart.
+    """
     meter = metrics.get_meter("headrace")
 
     def observed(look: Callable[[Any], Any]) -> Callable[[CallbackOptions], Iterable[Observation]]:

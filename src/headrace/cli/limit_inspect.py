@@ -16,7 +16,6 @@ from headrace.cli.output import Cell, Output, Page, facts, output_option, page, 
 from headrace.cli.reading import short_id, store_of_settings, wait_for
 from headrace.cli.slots import (
     Party,
-    claims_in,
     each_once,
     is_gone,
     parties,
@@ -76,7 +75,7 @@ async def inspected(store: Store, name: str) -> tuple[Limit | None, list[Claim]]
     limits = await limits_in(store)
     limit = next((one for one in limits if one.name == name), None)
     try:
-        claims = [claim for claim in await claims_in(store) if split(claim.name)[0] == name]
+        claims = [claim for claim in await store.limits.claims() if split(claim.name)[0] == name]
     except NoDatabaseYet:
         claims = []
     if limit is None and not any(split(claim.name)[1] for claim in claims):

@@ -17,7 +17,7 @@ from headrace._ports import Store
 from headrace.cli import Sentence
 from headrace.cli.output import Cell, Output, Page, output_option, page, say, show_json, table
 from headrace.cli.reading import store_of_settings, wait_for
-from headrace.cli.slots import Tally, claims_in, is_gone, split, tally
+from headrace.cli.slots import Tally, is_gone, split, tally
 from headrace.cli.wording import counted
 from headrace.errors import NoDatabaseYet, NothingKept, nearest, short
 
@@ -165,7 +165,7 @@ async def listed(store: Store) -> list[Row]:
     limits = {limit.name: limit for limit in await limits_in(store)}
     claims: dict[tuple[str, str], list[Claim]] = {(name, ""): [] for name in limits}
     try:
-        for claim in await claims_in(store):
+        for claim in await store.limits.claims():
             place = split(claim.name)
             if place in claims or not is_gone(claim):
                 claims.setdefault(place, []).append(claim)

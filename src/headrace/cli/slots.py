@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import orjson
@@ -18,13 +18,7 @@ from headrace._model.limits import KEY
 from headrace._model.records import FlowRun, moment
 from headrace._model.slots import Claim, Limit
 from headrace._ports import Store
-from headrace._stores.sqlite import SQLiteStore
 from headrace.cli.wording import counted, duration
-
-# In the order of the attributes of a Claim; the port lists those of one limit, whose name one must know.
-ALL_CLAIMS: Final = (
-    "SELECT name, owner, held, used, wanted, need, since, beat, shown FROM slot_claim ORDER BY name, owner"
-)
 
 
 @attrs.frozen
@@ -63,13 +57,6 @@ class Tally(NamedTuple):
     in_use: int | None
     waiting: int
     more: bool = False
-
-
-async def claims_in(store: Store) -> list[Claim]:
-    """List what processes have and want of all limits and keys, by name and owner."""
-    if isinstance(store, SQLiteStore):
-        return [Claim(*row) for row in await store.rows(ALL_CLAIMS, ())]
-    return [claim for limit in await store.limits.listed() for claim in await store.limits.claims(limit.name)]
 
 
 def split(name: str) -> tuple[str, str]:
@@ -152,7 +139,8 @@ async def slots_of(store: Store, run: FlowRun) -> list[Party]:
     if run.state.is_final():
         return []
     prefix = prefix_of(run.id)
-    return each_once([one for one in parties(await claims_in(store)) if one.run_id and prefix_of(one.run_id) == prefix])
+    everybody = parties(await store.limits.claims())
+    return each_once([one for one in everybody if one.run_id and prefix_of(one.run_id) == prefix])
 
 
 def slot_facts(found: Sequence[Party]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._model.limits import KEY, checked_limit, checked_names
 from headrace._model.slots import Limit as Known
-from headrace._ports import Host
+from headrace._ports import Host, Store
 from headrace.errors import (
     LimitError,
     LimitNotFound,
@@ -122,15 +122,13 @@ class Slots:
         if not wanted:
             self.entered.append(Holding(self, None, None))
             return
-        run = current_run.get()
-        journal = _runtime.desk() if run is None else run.scope.journal
-        desk = journal.limits
+        desk = _runtime.journal_here().limits
         if desk is None:
             raise LimitError(
                 f"{type(self).__name__}({short(self.names)}) was used in a worker process, which has no database. Give "
                 f"the task the tag of that name: then the slot is taken before it is handed to a worker."
             )
-        with shown(run, desk, self.names):
+        with shown(desk, self.names):
             held = await taken(
                 desk, host, wanted, self.occupy, seconds=self.seconds, priority=self.priority, key=self.key
             )
@@ -238,17 +236,21 @@ class Limit:
 
     async def _ensured(self, host: Host) -> None:
         known = Known(self.name, self.slots, self.slot_decay_per_second, self.active)
-        run = current_run.get()
-        journal = _runtime.desk() if run is None else run.scope.journal
-        await host.with_store(journal, lambda store: store.limits.define(known))
+        journal = _runtime.journal_here()
         desk = journal.limits
-        if desk is not None:
-            await host.with_store(journal, desk.learn)
-            await host.with_store(journal, desk.settle)  # what is had here obeys it from now on
+
+        async def kept(store: Store) -> None:
+            await store.limits.define(known)
+            if desk is not None:
+                await desk.learn(store)
+                await desk.settle(store)  # what is had here obeys it from now on
+
+        await host.with_store(journal, kept)
 
 
-def shown(run: Any, desk: Any, names: Iterable[str]) -> AbstractContextManager[None]:
-    """Have a span show the wait for slots, where *run* is traced and there is one."""
+def shown(desk: Any, names: Iterable[str]) -> AbstractContextManager[None]:
+    """Have a span show the wait for slots, where the run that waits is traced and there is one."""
+    run = current_run.get()
     if run is None or run.span is None or not desk.would_wait(names):
         return NOTHING
     from headrace._telemetry.waits import pending  # noqa: PLC0415 - for those who trace

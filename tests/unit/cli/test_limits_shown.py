@@ -17,7 +17,6 @@ import pytest
 from headrace import _owners
 from headrace._model.slots import Claim, Limit
 from headrace._stores.memory import MemoryStore
-from headrace.cli.slots import claims_in
 from tests.unit.cli.recorded import Teller, environment, goes_on, rewritten
 
 ELSEWHERE = "elsewhere:4242:1:1:1"
@@ -438,6 +437,6 @@ def test_a_store_of_another_kind_is_asked_limit_by_limit() -> None:
         await store.limits.define(Limit("api", 5))
         ask = Claim("api", ELSEWHERE, wanted=2)
         await store.limits.settle([ask], time.time_ns(), "boot:0", lambda _: False)
-        return await claims_in(store)
+        return await store.limits.claims()
 
     assert [(one.owner, one.held) for one in asyncio.run(seen())] == [(ELSEWHERE, 2)]
