@@ -134,7 +134,7 @@ def test_one_block_may_be_used_by_several_at_once() -> None:
 
     asyncio.run(work())
     assert max(most) == 2
-    assert block.entered == []
+    assert block.entered == ()
 
 
 def test_what_else_a_block_could_do_while_waiting_or_be_before_others_is_refused() -> None:

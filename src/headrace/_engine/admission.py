@@ -38,7 +38,6 @@ class Holding:
         owner: The block that took them; None where a tag did.
         desk, held: Who handed them out, and what; None while they are given back, or where none were needed.
         wanted, occupy, priority, key: What was asked for.
-        names: The limits.
         gives_way: Whether they are given back while the code waits for other runs.
         call: The submitted call that has them: what it submits in turn has none of them.
         above: What it had before.
@@ -52,12 +51,10 @@ class Holding:
     priority: int = 0
     key: str = ""
     gives_way: bool = False
-    names: frozenset[str] = attrs.field(init=False)
     call: Any = attrs.field(init=False)
     above: Holding | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.names = frozenset([name for name, _ in self.wanted])
         self.call = call_of(current_run.get())
         self.above = holding.get()
         holding.set(self)
@@ -77,9 +74,9 @@ holding: Final[ContextVar[Holding | None]] = ContextVar("headrace_slots", defaul
 def had(name: str, occupy: int) -> bool:
     """Tell whether the code on this stack has so many slots of the limit *name*: then it needs no others."""
     one = holding.get()
-    here = call_of(current_run.get())
+    here = None if one is None else call_of(current_run.get())
     while one is not None:
-        if name in one.names and one.occupy >= occupy and one.call is here and one.held is not None:
+        if one.held is not None and one.occupy >= occupy and one.call is here and name in dict(one.wanted):
             return True
         one = one.above
     return False
@@ -118,29 +115,18 @@ async def taken(
         RunningLoopError: This thread is a loop's, which must not be blocked.
         StoreUnavailable: Nobody knows who has how many.
     """
-    try:
-        return await taken_once(desk, host, wanted, occupy, seconds, priority, key)
-    except LimitTooSmall:
-        # Another process may have made it larger, of which this one has not heard yet.
-        await host.with_store(desk, desk.settle)
-        return await taken_once(desk, host, wanted, occupy, seconds, priority, key)
-
-
-async def taken_once(
-    desk: Any, host: Host, wanted: Wanted, occupy: int, seconds: float, priority: int, key: str
-) -> Any:
-    """Take slots as far as this process knows of them."""
     got = desk.take(wanted, occupy, current_run.get(), priority, key)
-    if not isinstance(got, Gate):
-        return got
-    waiter: Any = got
-    began = host.clock.now()
-    deadline = began + seconds * 1e9
+    return await awaited(desk, host, got, wanted, seconds) if isinstance(got, Gate) else got
+
+
+async def awaited(desk: Any, host: Host, waiter: Any, wanted: Wanted, seconds: float, *, doubted: bool = False) -> Any:
+    """Wait for slots that were not free, as *waiter*; raises what `taken` does."""
+    deadline = waiter.at + seconds * 1e9
     try:
         while not waiter.opened:
             bell = waiter.bell  # before the look: one that rings in between is not missed
             pause = desk.look(waiter)
-            left = (deadline - host.clock.now()) / 1e9
+            left = math.inf if deadline == math.inf else (deadline - desk.ticks()) / 1e9
             if waiter.opened:
                 break
             if left <= 0 or not host.may_wait():
@@ -153,13 +139,20 @@ async def taken_once(
             await host.until([bell], min(pause, left))
         if waiter.error is not None:
             raise waiter.error
+        return waiter.held
+    except LimitTooSmall:
+        if doubted:
+            raise
     except BaseException:
         desk.withdraw(waiter)
         raise
     finally:
         if desk.waited is not None:
-            desk.waited([name for name, _ in wanted], (host.clock.now() - began) / 1e9)
-    return waiter.held
+            desk.waited([name for name, _ in wanted], (desk.ticks() - waiter.at) / 1e9)
+    # Another process may have made the limit larger, of which this one has not heard yet.
+    await host.with_store(desk, desk.settle)
+    got = desk.take(wanted, waiter.occupy, waiter.who, waiter.priority, waiter.key)
+    return await awaited(desk, host, got, wanted, seconds, doubted=True) if isinstance(got, Gate) else got
 
 
 def named(wanted: Wanted) -> str:
@@ -179,6 +172,11 @@ def see_defined(held: Any, said: set[str], *, strict: bool) -> None:
     Raises:
         LimitNotFound: *strict*, and one does not.
     """
+    for counter in held.counters:
+        if counter.limit is None:
+            break
+    else:
+        return
     keyed = any(counter.size is not None for counter in held.counters)
     for name in undefined(held):
         if strict:

@@ -59,7 +59,7 @@ class Heard:
 
 
 def fold(
-    events: Iterable[Event], owed: Iterable[Run] = (), young: dict[Run, None] | None = None
+    events: Iterable[Event], owed: Iterable[Run] = (), young: dict[Run, bool] | None = None
 ) -> tuple[Batch, Heard]:
     """
     Fold *events* into one batch; give with it what else they tell.
@@ -96,14 +96,14 @@ def fold(
                 keep(run, batch)
     waits = young is not None and not heard.answers
     if young and heard.answers:
-        changed = {**young, **changed}
+        changed = {**dict.fromkeys(young), **changed}
         young.clear()
     for run in changed:
         if run.scope.level == "off" or run.inherited:
             continue
         if young is not None:
             if waits and just_begun(run):
-                young[run] = None
+                young[run] = False
                 continue
             young.pop(run, None)
         if run.scope.level == "strict":

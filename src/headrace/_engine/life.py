@@ -247,7 +247,7 @@ async def ready(run: Run, host: Host) -> None:
 async def relief(run: Run, host: Host) -> None:
     """Wait until the journal is less crowded. Who cancels this wait does not cancel *run*: it has completed."""
     run.ended = True
-    await host.settled(run.scope.journal)
+    await host.relieved(run.scope.journal)
 
 
 async def failed(

@@ -21,6 +21,7 @@ from headrace.errors import CancelledRun, CrashedRun
 
 # Around reads and writes of two attributes; nobody waits in it, and whoever forks takes it first.
 guard: Final = threading.Lock()
+Watcher = Callable[[Any], object]
 
 
 class Gate:
@@ -31,39 +32,48 @@ class Gate:
         slots: Whether it is about slots of limits, so that who waits for it gives none back meanwhile.
     """
 
-    __slots__ = ("__weakref__", "opened", "watchers")
+    __slots__ = ("__weakref__", "opened", "others", "watcher")
     slots = False
 
     def __init__(self) -> None:
         self.opened = False
-        self.watchers: list[Callable[[Any], object]] | None = None
+        # Who is to be told: no list for one, as there are very many gates.
+        self.watcher: Watcher | None = None
+        self.others: list[Watcher] | None = None
 
-    def when_done(self, callback: Callable[[Any], object]) -> None:
+    def when_done(self, callback: Watcher) -> None:
         """Have *callback* called with this gate once it is open: at once where it is."""
         with guard:
             if not self.opened:
-                if self.watchers is None:
-                    self.watchers = [callback]
+                if self.watcher is None and self.others is None:
+                    self.watcher = callback
+                elif self.others is None:
+                    self.others = [callback]
                 else:
-                    self.watchers.append(callback)
+                    self.others.append(callback)
                 return
         callback(self)
 
-    def forget(self, callback: Callable[[Any], object]) -> None:
+    def forget(self, callback: Watcher) -> None:
         """Call *callback* no more."""
         with guard:
-            if self.watchers is not None and callback in self.watchers:
-                self.watchers.remove(callback)
+            if self.watcher == callback:
+                self.watcher = None
+            elif self.others is not None and callback in self.others:
+                self.others.remove(callback)
 
     def open(self) -> None:
         """Come true, and tell everybody."""
         with guard:
             self.opened = True
-            watchers, self.watchers = self.watchers, None
-        if watchers:
-            self.tell(watchers)
+            watcher, self.watcher = self.watcher, None
+            others, self.others = self.others, None
+        if others is not None:
+            self.tell(others if watcher is None else [watcher, *others])
+        elif watcher is not None:
+            watcher(self)
 
-    def tell(self, watchers: list[Callable[[Any], object]]) -> None:
+    def tell(self, watchers: list[Watcher]) -> None:
         """Call *watchers*, every one of them, even if one raises."""
         for place, callback in enumerate(watchers):
             try:
@@ -93,7 +103,7 @@ class Promise(Gate):
     def __init__(self, spec: Spec, prefix: str, number: int, owner_id: str | None) -> None:
         # Not by Gate's own: one call less for each of many.
         self.opened = False
-        self.watchers = None
+        self.watcher = self.others = None
         watch.states = watch.promises = True
         self.spec = spec
         self.prefix = prefix

@@ -29,6 +29,27 @@ PATIENCE: Final = 5.0
 ASIDES: Final = 8
 
 
+class Arrival:
+    """What rouses the one task that waits on a loop: called on any thread, with whatever came true, or with nothing."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[bool] = self.loop.create_future()
+
+    def __call__(self, _gate: object = None) -> None:
+        if asyncio._get_running_loop() is self.loop:
+            self.rouse()
+        else:
+            quietly(self.loop, self.rouse)
+
+    def rouse(self) -> None:
+        """End the wait, unless it has ended."""
+        if not self.future.done():
+            self.future.set_result(True)
+
+
 class LoopHost(Rooted):
     """Suspends the calling task where a life waits."""
 
@@ -37,6 +58,7 @@ class LoopHost(Rooted):
     def __init__(self, desk: Callable[[], Journal], keeper: Callable[[], Keeper]) -> None:
         super().__init__(desk, keeper)
         self.inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, Inquiry] = WeakKeyDictionary()
+        self.reliefs: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
         self.limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
     async def call(
@@ -108,34 +130,33 @@ class LoopHost(Rooted):
         alone = run.home.calm()
         return alone if isinstance(stop, asyncio.CancelledError) else super().heard(run, stop)
 
-    async def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> bool:
+    def until(self, gates: Sequence[Gate], seconds: float = FOREVER, *, shielded: bool = False) -> Awaitable[bool]:
         """
-        Suspend until all *gates* are open; tell whether they are, after *seconds* at most.
+        Give what suspends until all *gates* are open, and then tells whether they are; after *seconds* at most.
 
         The place at work of the submitted call that waits here is given back meanwhile.
 
         Raises:
             WaitCircleError: The call would wait for itself.
         """
+        gate = gates[0] if gates else None
+        if gate is not None and gate.slots and seconds == FOREVER and not shielded and current_call() is None:
+            # Slots that are handed on from block to block: nothing is given back meanwhile, and nobody is in circles.
+            # The gate is the waiter's own, so it need not forget who waits.
+            arrival = Arrival()
+            gate.when_done(arrival)
+            return arrival.future
+        return self.suspended(gates, seconds, shielded=shielded)
+
+    async def suspended(self, gates: Sequence[Gate], seconds: float, *, shielded: bool) -> bool:
+        """Suspend until all *gates* are open, as `until` says."""
         if all(gate.opened for gate in gates):
             return True
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Future[None] = loop.create_future()
-
-        def rouse() -> None:
-            if not arrived.done():
-                arrived.set_result(None)
-
-        def opened() -> None:
-            if asyncio._get_running_loop() is loop:
-                rouse()
-            else:
-                quietly(loop, rouse)
-
+        arrival = Arrival()
         call = current_call()
         refuse_circle(call, gates)
         forsake(gates)
-        countdown = Countdown(gates, opened)
+        countdown = Countdown(gates, arrival)
         given_back = [] if gates[0].slots else stood_aside()
         places = None if call is None else call.places
         if call is not None:
@@ -144,10 +165,10 @@ class LoopHost(Rooted):
                 places.aside(call)
         try:
             if seconds == FOREVER and not shielded:
-                await arrived
+                await arrival.future
             else:
                 with anyio.move_on_after(None if seconds == FOREVER else seconds, shield=shielded):
-                    await arrived
+                    await arrival.future
             if call is not None and places is not None:
                 given, places = places, None
                 await self.back(call, given)
@@ -163,22 +184,13 @@ class LoopHost(Rooted):
 
     async def back(self, call: Call, places: Places) -> None:
         """Wait for a place to go on."""
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Future[None] = loop.create_future()
-
-        def rouse() -> None:
-            if not arrived.done():
-                arrived.set_result(None)
-
-        def here() -> None:
-            quietly(loop, rouse)
-
-        if places.back(call, here):
+        arrival = Arrival()
+        if places.back(call, arrival):
             return
         try:
-            await arrived
+            await arrival.future
         except BaseException:
-            places.hurry(call, here)
+            places.hurry(call, arrival)
             raise
 
     async def settled(self, desk: Journal) -> Exception | None:
@@ -198,6 +210,21 @@ class LoopHost(Rooted):
         finally:
             wall.finished()
         return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
+
+    async def relieved(self, desk: Journal) -> None:
+        """Suspend until *desk* is less crowded: one question for all who wait for that on this loop."""
+        loop = asyncio.get_running_loop()
+        asked = self.reliefs.get(loop)
+        if asked is None or asked.opened:
+            asked = self.reliefs[loop] = Gate()
+            try:
+                await super().relieved(desk)
+            finally:
+                asked.open()
+            return
+        arrival = Arrival()
+        asked.when_done(arrival)
+        await arrival.future
 
     async def recall(self, desk: Journal, key: str) -> Any:
         """Suspend until the store has been asked for *key*; give what it holds, or None."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from headrace._engine.journal import Journal
@@ -18,6 +19,10 @@ ANSWER_WITHIN: Final = 60.0
 FOREVER: Final = math.inf
 Keeper = Callable[[Spec, Any, Any], Any]
 WORKER: Final = "headrace worker"  # what worker processes are called, with a number
+
+
+async def nothing(_store: Any) -> None:
+    """Do nothing with the store: who has it done hears when what was told before is committed."""
 
 
 class Rooted:
@@ -51,6 +56,19 @@ class Rooted:
     def close(self) -> None:
         """Hear that a root run has ended."""
         terminations.leave(self.on_loop)
+
+    async def with_store(self, desk: Journal, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Wait until *work* was done with the store; give what came of it."""
+        raise NotImplementedError
+
+    async def relieved(self, desk: Journal) -> None:
+        """
+        Wait until *desk* is less crowded.
+
+        By an errand of nothing: who asks for a commit has the rows of all runs in progress written as well.
+        """
+        with suppress(Exception):  # of the store: the back office has said so, and runs go on unrecorded
+            await self.with_store(desk, nothing)
 
     def draw(self) -> float:
         """Draw a number in [0, 1), for jitter."""

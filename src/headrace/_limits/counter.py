@@ -48,6 +48,7 @@ class Waiter(Gate):
     Attributes:
         rung: A bell of its own, where it waits for a rate: another one once it has rung.
         first: Whether it was told that it comes next, and so looks after a rate that fills.
+        known: Whether the limits were known when it came; else it may wait only for the first look at them.
         over: Whether the wait is over, well or not.
         held: What came of it.
         error: Why the slots will never be there.
@@ -55,7 +56,7 @@ class Waiter(Gate):
     """
 
     __slots__ = (
-        "at", "counters", "error", "first", "held", "key",
+        "at", "counters", "error", "first", "held", "key", "known",
         "number", "occupy", "over", "priority", "rung", "since", "who",
     )  # fmt: skip
     slots = True
@@ -73,7 +74,7 @@ class Waiter(Gate):
     ) -> None:
         # Not by Gate's own: one call less for each of many.
         self.opened = False
-        self.watchers = None
+        self.watcher = self.others = None
         self.counters = counters
         self.occupy = occupy
         self.priority = priority
@@ -83,7 +84,12 @@ class Waiter(Gate):
         self.since = since
         self.at = at
         self.over = self.first = False
-        self.rung = Bell() if any(counter.fills for counter in counters) else None
+        self.rung: Bell | None = None
+        self.known = True
+        for counter in counters:
+            self.known = self.known and counter.known
+            if counter.fills:
+                self.rung = Bell()
         self.held: Held | None = None
         self.error: Exception | None = None
 

@@ -102,15 +102,19 @@ class Desk:
         got: Held | Waiter
         with self.guard:
             counters = tuple([self.counter(name, size) for name, size in wanted])
-            if self.fits(counters, occupy, ticks) and not any(counter.line.heap for counter in counters):
-                opened: list[Waiter] = []
+            fits, alone = self.fits(counters, occupy, ticks), True
+            for counter in counters:
+                alone = alone and not counter.line.heap
+            opened: list[Waiter] = []
+            if fits and alone:
                 got = self.handed(counters, occupy, who, ticks)
             else:
                 got = Waiter(counters, occupy, priority, key, next(self.numbers), who, self.now(), ticks)
                 for counter in counters:
                     counter.line.add(got)
                     counter.waiting += occupy
-                opened = self.serve(counters, ticks)  # where the line is only of those who gave up
+                if fits or alone:  # the line may be only of those who gave up; and it may be in vain
+                    opened = self.serve(counters, ticks)
                 told = all(counter.told() for counter in counters)
         if opened or self.returned or self.nudged:
             self.open(opened)
@@ -276,6 +280,9 @@ class Desk:
 
     def soon(self) -> None:
         """Have the leases settled in a moment: others may have given something back by then."""
+        hasty = self.hasty
+        if hasty:
+            return  # seen without the guard, which whoever is about to settle takes to see who waits
         with self.guard:
             if self.asked or self.hasty or self.abandoned:
                 return

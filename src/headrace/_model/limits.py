@@ -35,11 +35,9 @@ def checked_limit(name: Any, slots: Any, decay: Any) -> None:
 
 def checked_names(what: str, names: Any) -> tuple[str, ...]:
     """Give *names* of limits, each once."""
-    found: tuple[Any, ...] | None = None
-    if isinstance(names, str):
-        found = (names,)
-    elif hasattr(names, "__iter__"):
-        found = tuple(names)
+    if isinstance(names, str) and can_be_seen(names):
+        return (names,)
+    found = (names,) if isinstance(names, str) else tuple(names) if hasattr(names, "__iter__") else None
     if found is None or not all(isinstance(name, str) for name in found):
         raise OptionTypeError(f"names of {what} must be the name of a limit, or several, not {short(names)}.")
     if not found or not all(map(can_be_seen, found)):

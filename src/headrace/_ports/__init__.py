@@ -269,6 +269,10 @@ class Host(Protocol):
         """Wait until what *desk* was told so far is committed; give what went wrong instead."""
         ...
 
+    async def relieved(self, desk: Any) -> None:
+        """Wait until *desk* is less crowded; together with whoever waits for that at the same place."""
+        ...
+
     def home(self, run: Any) -> Home:
         """Tell where the body of the flow run *run*, which is about to begin, runs."""
         ...
@@ -277,7 +281,7 @@ class Host(Protocol):
         """Give what *stop*, which left the body of the flow run *run*, is to its caller."""
         ...
 
-    async def until(self, gates: Sequence[Any], seconds: float = ..., *, shielded: bool = ...) -> bool:
+    def until(self, gates: Sequence[Any], seconds: float = ..., *, shielded: bool = ...) -> Awaitable[bool]:
         """
         Wait until all *gates* are open; tell whether they are, after *seconds* at most.
 

@@ -8,17 +8,19 @@ Limits, for users: at most so many at once, or so many a second, in all processe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Literal
 
 import attrs
 
 from headrace import _runtime
-from headrace._engine.admission import Holding, Wanted, had, holding, see_defined, taken
+from headrace._engine.admission import Holding, Wanted, awaited, had, holding, see_defined
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
+from headrace._engine.promises import Gate
 from headrace._model.limits import KEY, checked_limit, checked_names
 from headrace._model.slots import Limit as Known
 from headrace._ports import Host, Store
@@ -68,6 +70,7 @@ class Slots:
         OptionError, OptionTypeError: One of them cannot be.
     """
 
+    __slots__ = ("entered", "gives_way", "key", "names", "occupy", "per_key", "priority", "seconds", "strict")
     spends = False
 
     def __init__(
@@ -106,32 +109,34 @@ class Slots:
         self.per_key = limit_per_key
         self.priority = priority
         self.gives_way = while_waiting == "release"
-        self.entered: list[Holding] = []
+        self.entered: tuple[Holding, ...] = ()
 
     def wanted(self) -> Wanted:
         """Give the limits of which the code on this stack has no slots yet, and those of the key."""
-        names = [name for name in self.names if self.spends or not had(name, self.occupy)]
-        known: list[tuple[str, int | None]] = [(name, None) for name in names]
-        if self.per_key is not None:
-            known += [(f"{name}{KEY}{self.key}", self.per_key) for name in names]
-        return known
+        names = self.names
+        if not self.spends and holding.get() is not None:
+            names = tuple([name for name in names if not had(name, self.occupy)])
+        known = plain(names)
+        if self.per_key is None:
+            return known
+        return [*known, *[(f"{name}{KEY}{self.key}", self.per_key) for name in names]]
 
-    async def enter(self, host: Host) -> None:
-        """Take the slots."""
+    async def enter(self, host: Host) -> Any:
+        """Take the slots; gives this."""
         wanted = self.wanted()
         if not wanted:
-            self.entered.append(Holding(self, None, None))
-            return
+            self.entered += (Holding(self, None, None),)
+            return self
         desk = _runtime.journal_here().limits
         if desk is None:
             raise LimitError(
                 f"{type(self).__name__}({short(self.names)}) was used in a worker process, which has no database. Give "
                 f"the task the tag of that name: then the slot is taken before it is handed to a worker."
             )
-        with shown(desk, self.names):
-            held = await taken(
-                desk, host, wanted, self.occupy, seconds=self.seconds, priority=self.priority, key=self.key
-            )
+        held = desk.take(wanted, self.occupy, current_run.get(), self.priority, self.key)
+        if isinstance(held, Gate):
+            with shown(held, self.names):
+                held = await awaited(desk, host, held, wanted, self.seconds)
         try:
             see_defined(held, desk.said, strict=self.strict)
             self.check(held)
@@ -140,8 +145,9 @@ class Slots:
             raise
         if self.spends:
             desk.spent(held)
-            return
-        self.entered.append(Holding(self, desk, held, wanted, self.occupy, self.priority, self.key, self.gives_way))
+            return self
+        self.entered += (Holding(self, desk, held, wanted, self.occupy, self.priority, self.key, self.gives_way),)
+        return self
 
     def check(self, held: Any) -> None:
         """See that the limits are of the right kind."""
@@ -153,21 +159,19 @@ class Slots:
         one = holding.get()
         if one is None or one.owner is not self or one not in self.entered:
             one = self.entered[-1]  # it is closed in another context than it was entered in
-        self.entered.remove(one)
+        self.entered = tuple([other for other in self.entered if other is not one])
         one.end()
 
     def __enter__(self) -> Any:
-        drive(self.enter(_runtime.thread_host))
-        return self
+        return drive(self.enter(_runtime.thread_host))
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.leave()
 
-    async def __aenter__(self) -> Any:
-        await self.enter(_runtime.host_for(True))
-        return self
+    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+        return self.enter(_runtime.host_for(True))
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -178,10 +182,13 @@ class Slots:
 class concurrency(Slots):
     """Slots that are given back at the end of the block. What it takes is said by `Slots`."""
 
+    __slots__ = ()
+
 
 class rate_limit(Slots):
     """Slots of a rate, which come free by themselves: entering waits for one's turn, and leaving does nothing."""
 
+    __slots__ = ()
     spends = True
 
     def __init__(
@@ -248,10 +255,16 @@ class Limit:
         await host.with_store(journal, kept)
 
 
-def shown(desk: Any, names: Iterable[str]) -> AbstractContextManager[None]:
-    """Have a span show the wait for slots, where the run that waits is traced and there is one."""
+@lru_cache(256)
+def plain(names: tuple[str, ...]) -> Wanted:
+    """Give what to ask for: the limits *names*, of whatever size they are. The same for all who wait for them."""
+    return tuple([(name, None) for name in names])
+
+
+def shown(waiter: Any, names: Iterable[str]) -> AbstractContextManager[None]:
+    """Have a span show the wait for slots, where the run that waits is traced; not the first look for a limit."""
     run = current_run.get()
-    if run is None or run.span is None or not desk.would_wait(names):
+    if run is None or run.span is None or not waiter.known:
         return NOTHING
     from headrace._telemetry.waits import pending  # noqa: PLC0415 - for those who trace
 
