@@ -188,6 +188,16 @@ def lowest(session: nox.Session) -> None:
 
 
 @check(default=False)
+def chaos(session: nox.Session) -> None:
+    """Durable flows in processes that are killed, stopped and raced for. `-- long` for the counts that we publish."""
+    install(session, "test", package="-e.")
+    long = session.posargs == ["long"]
+    files = ["tests/sim", *sorted(str(path) for path in (HERE / "tests" / "chaos").glob("test_*durable*.py"))]
+    # One after the other, and with what they print: a line with the counts.
+    session.run("pytest", "-s", *files, *(() if long else session.posargs), env={"CHAOS": "long" if long else "short"})
+
+
+@check(default=False)
 def bench(session: nox.Session) -> None:
     """The table of costs, among them a web handler's. Arguments after -- go to the benchmarks."""
     install(session, "embedding", package="-e.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
-from typing import cast
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
@@ -34,6 +34,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def anyio_backend() -> str:
     """Run async tests on asyncio, the loop we support."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """Run a PostgreSQL server, as in `tests.contract.postgres_server`, for all tests of this process that need one."""
+    from tests.contract import postgres_server  # here: small suites of other folders stand under these rules, too
+
+    server = postgres_server.started()
+    yield server
+    server.remove()
 
 
 @pytest.hookimpl(wrapper=True)

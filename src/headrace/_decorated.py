@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import logging
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -24,6 +28,10 @@ from headrace.errors import OptionError, OptionTypeError, ReservedArgumentError,
 H = TypeVar("H", bound=Callable[..., Any])
 RESERVED = ("return_state", "wait_for")
 TRANSACTIONAL = ("on_commit", "on_rollback")
+# Those that the program has now: a durable run that was left behind is taken up where its flow is known.
+FLOWS: Final[WeakValueDictionary[int, Decorated]] = WeakValueDictionary()  # in the order in which they were made
+TASKS: Final[WeakValueDictionary[int, Decorated]] = WeakValueDictionary()
+_counts: Final = itertools.count()
 COMPILED = ("on_running", *TRANSACTIONAL)  # hooks for which a life has a step of its own
 
 
@@ -31,6 +39,8 @@ class Decorated:
     """A decorated function; the part of Flow and Task that is the same."""
 
     kind: Literal["flow", "task"]
+    # What each thread loads to find a flow in it: flows that it calls meanwhile are not run.
+    loading: Final[dict[int, str]] = {}
 
     def __init__(self, fn: Any, given: Mapping[str, Any]) -> None:
         self.binds: Literal["instance", "class", "nothing"] = "instance"
@@ -53,6 +63,7 @@ class Decorated:
         functools.update_wrapper(cast("Any", self), fn, updated=())
         self.spec = self.specify()
         self.compile()
+        (FLOWS if self.kind == "flow" else TASKS)[next(_counts)] = self
 
     def specify(self) -> Spec:
         """Check the options and make the spec."""
@@ -152,6 +163,18 @@ class Decorated:
         returned: list[Any] = []
         stream: Generator[Any, Any, Any] = stepwise(self.life(args, kwargs, wait_for, returned), returned, drive)
         return stream
+
+    def passed_over(self) -> Any:
+        """Say that a file called this flow while it was loaded, and give in its place None, or what comes to None."""
+        logging.getLogger("headrace.engine").warning(
+            "Flow %r is not run: %s calls it while it is loaded. Call it below `if __name__ == '__main__':`",
+            self.name,
+            self.loading.get(threading.get_ident()),
+        )
+
+        async def nothing() -> None: ...
+
+        return nothing() if self.spec.is_async else None
 
     def bound_to(self, instance: Any, owner: Any) -> Any:
         """

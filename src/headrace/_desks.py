@@ -30,7 +30,7 @@ def ledger_of(runtime: Any) -> Ledger:
         inline=settings.result_inline_bytes if runtime.lasts else None,
         trusted=settings.trust_results,
     )
-    return Ledger(vault, owner_of(runtime), gone, settings.result_memory, runtime.store.results.look)
+    return Ledger(vault, owner_of(runtime), gone, settings.result_memory, runtime.store.results.glance)
 
 
 def desk_of(runtime: Any) -> Desk:

@@ -17,8 +17,9 @@ from headrace._engine.journal import Leveled
 from headrace._engine.life import drive
 from headrace._engine.scopes import names
 from headrace._hosts.signals import terminations
-from headrace._model.options import Durability, level, runner, seconds, text
+from headrace._model.options import Durability, flag, level, runner, seconds, text
 from headrace._model.states import State
+from headrace._recovering import Recovery
 from headrace._runtime import Opening
 from headrace._submission import map_over, submit
 from headrace.errors import OptionTypeError, RuntimeUseError, short
@@ -55,6 +56,7 @@ class Runtime:
         durability: What flows do that do not say; by default as all others.
         task_runner: Where what is submitted runs, and how much of it at once; see `headrace.task_runners`.
         drain_seconds: Seconds, or a timedelta, that leaving the block waits. 30.
+        recover: Whether durable runs that another process has left behind go on here, if this program has their flow.
 
     Raises:
         OptionError, OptionTypeError: An argument is out of bounds, or of the wrong type.
@@ -68,11 +70,14 @@ class Runtime:
         durability: Durability | None = None,
         task_runner: Any = None,
         drain_seconds: float | timedelta = 30.0,
+        recover: bool = True,
     ) -> None:
         self._url = None if database_url is None else text(OWNER, "database_url", database_url)
         self._durability = None if durability is None else level(OWNER, "durability", durability)
         self._runner = None if task_runner is None else runner(OWNER, "task_runner", task_runner)
         self._drain = seconds(OWNER, "drain_seconds", drain_seconds)
+        self._recovers = flag(OWNER, "recover", recover)
+        self._recovery: Recovery | None = None
         self._opening: Opening | None = None
         self._own: _runtime.Runtime | None = None
         self._token: Token[Opening | None] | None = None
@@ -195,11 +200,17 @@ class Runtime:
         self._opening = Opening(runtime, journal, self._runner, home)
         self._token = _runtime.inside.set(self._opening)
         _runtime.enter(self._opening)
+        if self._recovers:
+            self._recovery = Recovery(self._opening)
+            self._recovery.start()
         # What it holds may run in other threads, where SIGTERM reaches nobody: then this code is who hears it.
         terminations.hold(home is not None)
 
     def _leave(self) -> None:
         """Be used no more."""
+        recovery, self._recovery = self._recovery, None
+        if recovery is not None:
+            recovery.stop()
         opening, self._opening = self._opening, None
         if opening is not None:
             _runtime.leave(opening)
@@ -241,12 +252,14 @@ class Runtime:
         try:
             try:
                 if error is None and not await host.until([rest], self._drain):
+                    leave_behind(opening)
                     crew.stop(self._late())
             except BaseException as stop:
                 error = stop
                 raise
             finally:
                 if error is not None:
+                    leave_behind(opening)
                     crew.stop(left_by(error))
                 if not await host.until([rest], journal.patience, shielded=True):
                     self._abandon(crew)
@@ -273,12 +286,14 @@ class Runtime:
         try:
             try:
                 if error is None and not until(self._drain):
+                    leave_behind(opening)
                     crew.stop(self._late())
             except BaseException as stop:
                 error = stop
                 raise
             finally:
                 if error is not None:
+                    leave_behind(opening)
                     crew.stop(left_by(error))
                 if not until(journal.patience):
                     self._abandon(crew)
@@ -287,6 +302,13 @@ class Runtime:
 
     def _late(self) -> str:
         return f"its runtime was left {self._drain:g} s before"
+
+
+def leave_behind(opening: Opening) -> None:
+    """Have the durable runs in *opening*, which is being left, end as Crashed: others may take them up."""
+    for run in list(opening.journal.live.values()):
+        if run.scope.past is not None and run.call is not None and run.call.crew is opening.crew:
+            run.scope.past.leaves = True
 
 
 def left_by(error: BaseException) -> str:

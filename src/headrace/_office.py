@@ -17,24 +17,24 @@ from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
-from headrace._engine.fold import Heard, fold
+from headrace import _rounds as rounds
+from headrace._engine.fold import Heard, fold, without
 from headrace._engine.journal import Answer, Event, Journal
-from headrace._engine.ledger import LEASE, Ledger
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
+from headrace._loops import OwnLoop, completed
 from headrace._model.events import ASK, ENDED, ERRAND, GROUP, LOG, RECALL, RESULT
-from headrace._model.records import Request
-from headrace._ports import Batch, Store
-from headrace.errors import StoreUnavailable
+from headrace._model.ids import prefix_of
+from headrace._model.records import StoredResult
+from headrace._ports import Batch, Ringing, Store
+from headrace.errors import LostRun, StaleRuns, StoreUnavailable
 
 BATCH: Final = 2_000
+FEW: Final = 100  # runs in progress, whose rows are written at the next look
 GROWN_AFTER: Final = 0.6  # seconds; twice that at most
 NAP: Final = 0.01  # seconds
 CLOSE_WITHIN = 10.0
-LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
 NO_TRANSITIONS: Final = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
-KEYS: Final = 5_000  # of results, read at a time: 3 ms
-RENEW_EVERY: Final = 5.0  # seconds
 log: Final = logging.getLogger("headrace.store")
 
 
@@ -44,11 +44,14 @@ class BackOffice:
 
     Attributes:
         lost: Rows that a failing store could not take, since the last time it worked.
-        young: Task runs that have just begun, and whose rows are written if they do not end within GROWN_AFTER, or soon
-            after; each with whether it was among them at the last look.
+        young: Task runs that have just begun, and whose rows are written if they do not end within GROWN_AFTER, or,
+            where they are many, soon after; each with whether it was among them at the last look.
         grown: When that was last looked at, on the loop's clock.
         renewed: When the leases were last held for longer, on the loop's clock.
+        looked: When it last looked for requests, likewise.
+        rung: Whether another process has rung since.
         owed: Durable runs whose rows it could not take; written with the next batch that it takes.
+        due: What such runs have come to, likewise.
     """
 
     def __init__(self, store: Store, journal: Journal) -> None:
@@ -67,17 +70,21 @@ class BackOffice:
         self.problem: Exception | None = None
         self.lost = 0
         self.owed: list[Run] = []
+        self.due: list[StoredResult] = []
         self.young: dict[Run, bool] = {}
         self.grown = 0.0
-        self.renewed = 0.0
+        self.renewed = self.looked = 0.0
+        self.rung = False
         self.learned = 0.0
         # Set while a flow runs here: when to look for requests. Made anew for each look.
         self.alarm: asyncio.TimerHandle | None = None
-        self.deaf = False
+        self.deaf = self.beats = False
         # In progress before this office was there, so a forked child's parent's: what is asked of them is not for us.
         self.foreign = frozenset(journal.live)
         self.commits = 0
         self.pid = os.getpid()
+        if isinstance(store, Ringing):
+            store.rang = self.hear
 
     def wake(self) -> None:
         """Have the thread look at the journal; start it where it has not begun, do its work where it has ended."""
@@ -127,7 +134,7 @@ class BackOffice:
 
     def work(self) -> None:
         """Run the thread's loop. Made by hand, so that no event loop policy of the application reaches in here."""
-        self.loop = loop = asyncio.SelectorEventLoop()
+        self.loop = loop = OwnLoop()
         self.bell = asyncio.Event()
         self.ready.set()
         try:
@@ -142,12 +149,14 @@ class BackOffice:
         worked = False
         while True:
             if self.look_is_due():
-                await self.look()
-                await self.renew()
-            if self.young:
+                rounds.heed(self)
+                await rounds.look(self)
+                await rounds.renew(self)
+                await rounds.recover(self)
+            if self.young or self.owed or self.due:
                 await self.grow()
             if journal.opened is not None:
-                await self.learn(journal.opened)
+                await rounds.learn(self, journal.opened)
             if await self.commit_next():
                 worked = True
                 if journal.progress is not None:
@@ -161,28 +170,34 @@ class BackOffice:
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
             journal.asleep = True
-            if journal.told:
+            if journal.told or self.late():
                 journal.asleep = False
                 continue
             if self.closing:
                 await self.shut()
                 return
-            alarm = asyncio.get_running_loop().call_later(GROWN_AFTER, self.bell.set) if self.young else None
+            waits = self.young or self.owed or self.due
+            alarm = asyncio.get_running_loop().call_later(GROWN_AFTER, self.bell.set) if waits else None
             await self.bell.wait()
             if alarm is not None:
                 alarm.cancel()
             journal.asleep = False
 
     async def grow(self) -> None:
-        """Write the rows of task runs that have begun and not ended, now and then: who looks is to see them run."""
+        """
+        Write the rows of task runs that have begun and not ended, now and then: who looks is to see them run.
+
+        And try again to write what is owed, though nobody tells anything more.
+        """
         now = asyncio.get_running_loop().time()
         if now - self.grown < GROWN_AFTER:
             return
         self.grown = now
-        # Those that were there at the last look: of thousands that began a moment ago, most will end in another.
-        grown = [run for run, old in self.young.items() if old]
-        self.young = dict.fromkeys([run for run, old in self.young.items() if not old], True)
-        await self.commit(fold((), grown)[0], ())
+        # Of thousands only those that were there at the last look: most of those that have just begun will soon end.
+        few = len(self.young) <= FEW
+        grown = [run for run, old in self.young.items() if old or few]
+        self.young = dict.fromkeys([] if few else [run for run, old in self.young.items() if not old], True)
+        await self.commit(*fold((), [*self.owed, *grown]), ())
 
     async def nap(self) -> None:
         """
@@ -194,6 +209,10 @@ class BackOffice:
         alarm = asyncio.get_running_loop().call_later(NAP, self.bell.set)
         await self.bell.wait()
         alarm.cancel()
+
+    def late(self) -> bool:
+        """Tell whether the time to look has come meanwhile: its alarm rang while nobody waited for the bell."""
+        return self.alarm is not None and self.loop is not None and self.loop.time() >= self.alarm.when()
 
     def look_is_due(self) -> bool:
         """
@@ -210,84 +229,32 @@ class BackOffice:
             alarm.cancel()
             self.alarm = None
         ledger = self.journal.opened
-        if (self.journal.live or (ledger is not None and ledger.leases)) and not self.closing:
-            self.alarm = loop.call_later(LOOK_EVERY, self.bell.set)
+        busy = self.journal.live or self.journal.recovering or (ledger is not None and ledger.leases)
+        if busy and not self.closing:
+            self.alarm = loop.call_later(rounds.LOOK_EVERY, self.bell.set)
+        if alarm is not None:
+            self.looked = loop.time()
         return alarm is not None
 
-    async def learn(self, ledger: Ledger) -> None:
-        """Have the ledger know which keys the store holds: at first all, some thousands at a time, then new ones."""
-        now = asyncio.get_running_loop().time()
-        if not self.opened:
+    def hear(self) -> None:
+        """Hear that another process has left something: look at once, or in a moment, for all who ring until then."""
+        loop, alarm = self.loop, self.alarm
+        if loop is None or alarm is None:
             return
-        if ledger.known.complete and ledger.larger is None and now - self.learned < LOOK_EVERY:
-            return
-        self.learned = now
-        try:
-            if ledger.known.full():
-                ledger.grow()
-            with self.busy:
-                at = self.journal.now()
-                await self.store.results.learn(ledger.known, KEYS)
-                ledger.known_at = at
-                if ledger.larger is not None:
-                    await self.store.results.learn(ledger.larger, KEYS)
-                    ledger.change_over()
-        except Exception as error:
-            ledger.known.version = None
-            log.debug("The keys of results cannot be read: %s: %s", type(error).__name__, error)
-
-    async def renew(self) -> None:
-        """Hold the leases of this process for longer. One that cannot be renewed in time is lost, and taken over."""
-        ledger = self.journal.opened
-        now = asyncio.get_running_loop().time()
-        if ledger is None or not ledger.leases or now - self.renewed < RENEW_EVERY:
-            return
-        self.renewed = now
-        try:
-            with self.busy:
-                until = self.journal.now() + int(LEASE * 1e9)
-                await self.store.results.renew(list(ledger.leases), ledger.owner, until)
-        except Exception as error:
-            log.debug("Leases could not be renewed: %s: %s", type(error).__name__, error)
-
-    async def look(self) -> None:
-        """Look what was asked of the flow runs in progress here, and pass it on. A look that fails costs no run."""
-        mine = [run_id for run_id in list(self.journal.live) if run_id not in self.foreign]
-        if not mine or not self.opened:
-            return
-        try:
-            with self.busy:
-                asked = await self.store.requests(mine)
-            heard = [request for request in asked if self.pass_on(request)]
-            if heard:
-                with self.busy:
-                    await self.store.heard(heard)
-        except Exception as error:
-            # It is tried again at the next look, and where the database is gone, the next commit says so.
-            if not self.deaf:
-                log.debug("Requests from other processes cannot be heard: %s: %s", type(error).__name__, error)
-            self.deaf = True
-        else:
-            self.deaf = False
-
-    def pass_on(self, request: Request) -> bool:
-        """Have the run that *request* is for do what it says; tell whether that is something it can."""
-        if request.what != "cancel":
-            return False
-        try:
-            self.journal.stop(request.run_id, request.why)
-        except Exception:
-            log.exception("Flow run %s could not be told to stop", request.run_id)
-        return True
+        self.rung = True
+        soon = max(loop.time(), self.looked + rounds.HEED_EVERY)
+        if soon < alarm.when():
+            alarm.cancel()
+            self.alarm = loop.call_at(soon, self.bell.set)
 
     def commit_here(self) -> None:
         """
         Commit on this thread what was told after the other one ended: atexit handlers may run flows, too.
 
-        Only for stores that never suspend; the others answer nobody any more.
+        A store that awaits a server says that it `suspends`, and gets a loop for the purpose.
         """
         with self.guard:
-            drive(self.commit_rest())
+            (completed if self.store.suspends else drive)(self.commit_rest())
 
     async def commit_rest(self) -> None:
         """Commit what is left, and let go of the store."""
@@ -299,14 +266,15 @@ class BackOffice:
 
     async def shut(self) -> None:
         """Try a last time to write what is owed, and let go of the store."""
-        if self.owed or self.young:
-            await self.commit(fold((), [*self.owed, *self.young])[0], ())
+        if self.owed or self.young or self.due:
+            await self.commit(*fold((), [*self.owed, *self.young]), ())
             self.young.clear()
         if self.opened:
             self.opened = False
             with self.busy:
                 if self.journal.desk is not None:
                     await self.journal.desk.leave(self.store)
+                await rounds.leave(self)
                 await self.store.close()
 
     async def commit_next(self) -> bool:
@@ -331,7 +299,7 @@ class BackOffice:
             return True
         if heard.recalls:
             await self.recall(heard.recalls)
-        await self.commit(batch, events)
+        await self.commit(batch, heard, events)
         self.tell_observer(heard)
         self.reply(heard.answers, self.problem or stopping)
         for work, answer in heard.errands:
@@ -371,18 +339,22 @@ class BackOffice:
         else:
             answer(value, None)
 
-    async def commit(self, batch: Batch, events: Sequence[Event]) -> None:
+    async def commit(self, batch: Batch, heard: Heard, events: Sequence[Event]) -> None:
         """Write *batch*; where the store fails, say so once, count what is lost, and try again with the next."""
+        due = self.due
+        batch.results[:0] = due
         if not len(batch):
             return
         try:
             with self.busy:
                 await self.ready_store()
-                await self.store.append(batch)
+                await self.append(batch, heard)
         except Exception as error:
             # Rows of durable runs are never given up: a later answer would call them safe.
             self.owed = durable(events, self.owed)
-            self.failed(error, max(len(batch) - len(self.owed), 0))
+            self.due = [*due, *[one for one in batch.results[len(due) :] if prefix_of(one.run_id) in heard.pasts]]
+            heard.stop(error)
+            self.failed(error, max(len(batch) - len(self.owed) - len(self.due), 0))
             return
         finally:
             if batch.results and self.journal.opened is not None:
@@ -390,7 +362,21 @@ class BackOffice:
         self.commits += 1
         if self.problem is not None:
             log.warning("The database works again; %d rows were not recorded meanwhile", self.lost)
-        self.problem, self.lost, self.owed = None, 0, []
+        self.problem, self.lost, self.owed, self.due = None, 0, [], []
+
+    async def append(self, batch: Batch, heard: Heard) -> None:
+        """Write *batch*; rows of durable runs that other processes have by now are left out, and the runs stopped."""
+        while len(batch):
+            try:
+                await self.store.append(batch)
+            except StaleRuns as stale:
+                batch = without(batch, heard.lose(stale.run_ids))
+                for run_id in stale.run_ids:
+                    log.error("%s", LostRun(run_id))
+                    self.journal.stop(run_id, "another process has taken it over")
+            else:
+                heard.written(batch)
+                return
 
     def failed(self, error: Exception, lost: int) -> None:
         """Say, once, that the store failed, and count the *lost* rows."""
@@ -415,7 +401,7 @@ class BackOffice:
                     observer.began(run)
             for run in heard.ended:
                 if run.scope.trace is not None:
-                    observer.ended(run, run.transitions or ())
+                    observer.ended(run, [*run.earlier, *(run.transitions or ())])
             for run, at in heard.undone:
                 if run.scope.trace is not None:
                     observer.undone(run, at)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any, Final
 
+PROCESS: Final = "process "  # and the owner: the name of the lease by which others see that a process lives
+SILENCE: Final = 15_000_000_000  # nanoseconds
 ENDED: Final = ("Z", "X")  # states of a process that has ended, and that nobody has asked about yet
 
 
@@ -24,6 +27,17 @@ def gone(owner: str) -> bool:
     if host != socket.gethostname() or not (booted and now and began and pid.isdecimal()):
         return False
     return booted != now or started(int(pid)) != began
+
+
+def dead(owner: str, leases: Mapping[str, int], since: int, now: int) -> bool:
+    """
+    Tell whether the process *owner* has ended, or was silent for longer than its lease.
+
+    Args:
+        leases: The leases by which processes show that they live, each with its end, in nanoseconds since 1970.
+        since: When it is known to have lived, should it have no lease: one is taken after a moment.
+    """
+    return gone(owner) or leases.get(f"{PROCESS}{owner}", since + SILENCE) <= now
 
 
 def started(pid: int) -> str:

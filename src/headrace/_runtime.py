@@ -25,7 +25,7 @@ from headrace._hosts.clock import wall
 from headrace._hosts.rooted import WORKER
 from headrace._hosts.signals import terminations
 from headrace._hosts.thread import ThreadHost, stopping_guard
-from headrace._model.urls import IN_MEMORY, shown
+from headrace._model.urls import IN_MEMORY, POSTGRESQL, shown
 from headrace._ports import Host, Observer, Progress, Store
 from headrace.errors import CrewGone, RunningLoopError, SettingError, StartingError
 
@@ -60,6 +60,7 @@ class Runtime:
         self.journal.patience = settings.cleanup_seconds
         self.journal.open_ledger = self.open_ledger
         self.journal.open_limits = self.open_limits
+        self.journal.past_of = _past_of
         if settings.persist_results or settings.refresh_cache:
             from headrace._engine.plans import Keeps  # noqa: PLC0415 - for those who keep results
 
@@ -249,6 +250,7 @@ def open_store(settings: Settings) -> Store:
 
     Raises:
         SettingError: The URL is of a kind we do not know.
+        MissingExtra: It is of a kind that needs packages which are not installed.
     """
     url = settings.database_url
     if url in IN_MEMORY:
@@ -263,7 +265,12 @@ def open_store(settings: Settings) -> Store:
 
         # As SQLAlchemy writes it: what follows the third slash is the path, so four slashes begin an absolute one.
         return SQLiteStore(Path(unquote(url.removeprefix("sqlite:///"))).expanduser(), settings.sqlite_synchronous)
-    raise SettingError("HEADRACE_DATABASE_URL", shown(url), "sqlite:///PATH (sqlite:////absolute/path) or memory:")
+    if url.partition("://")[0] in POSTGRESQL and "://" in url:
+        from headrace._stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg: 100 ms
+
+        return PostgresStore(url)
+    known = "sqlite:///PATH (sqlite:////absolute/path), postgresql://USER:PASSWORD@HOST/DATABASE or memory:"
+    raise SettingError("HEADRACE_DATABASE_URL", shown(url), known)
 
 
 def open_observer(settings: Settings) -> Observer | None:
@@ -433,6 +440,13 @@ def shop() -> Shop:
 
 _crews = threading.Lock()
 _shop: Shop | None = None
+
+
+def _past_of(run: FlowRunning) -> Any:
+    """Give what a durable flow run that begins has on record."""
+    from headrace._engine.past import past_of  # noqa: PLC0415 - for those whose flows are durable
+
+    return past_of(run)
 
 
 def keeper() -> Any:

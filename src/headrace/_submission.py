@@ -13,7 +13,7 @@ from headrace import _runtime
 from headrace._decorated import Decorated, awaited
 from headrace._engine.begin import heed
 from headrace._engine.calls import Call
-from headrace._engine.context import current_run
+from headrace._engine.context import current_run, drawn
 from headrace._engine.groups import Group
 from headrace._engine.promises import Promise, Promises
 from headrace._engine.runs import Run
@@ -83,7 +83,7 @@ class Submission:
         """Make the future of one more run; of a task run that was numbered before, if *number* is given."""
         parent = self.parent
         if self.spec.kind == "flow" or parent is None:
-            prefix = self.crew.journal.draw()
+            prefix = drawn(self.crew.journal)
             owner = None
             return Future(self.spec, prefix, ROOT, owner)
         scope = parent.scope

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from contextvars import copy_context
 from typing import Any
 
 from headrace import _runtime, runs
 from headrace._engine.upstream import found, results, states
 from headrace._model.records import FlowRun, TaskRun
+from headrace._resuming import claimed, going_on
 from headrace.futures import DoneAndNotDoneFutures, Future, as_completed, gathered, parted, seconds
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "flow_runs",
     "resolve_futures_to_results",
     "resolve_futures_to_states",
+    "resume",
     "task_runs",
     "wait",
 ]
@@ -51,6 +55,21 @@ async def resolve_futures_to_states(value: Any) -> Any:
     """Await the futures in *value*, and give *value* with their final states in their place."""
     await _runtime.host_for(True).until(list(found(value)))
     return states(value)
+
+
+async def resume(run_id: str) -> Any:
+    """
+    Go on with the durable flow run *run_id*, which its process has left behind; gives what it returns.
+
+    As `headrace.durable.resume`, and raises what that raises. A sync flow runs in a thread.
+    """
+    host = _runtime.host_for(True)
+    flow, past, args, kwargs = await claimed(host, _runtime.journal_here(), run_id)
+    if flow.spec.is_async:
+        return await asyncio.create_task(
+            going_on(past, lambda: flow(*args, **kwargs)), context=going_on(past, copy_context)
+        )
+    return await host.aside(lambda: going_on(past, lambda: flow(*args, **kwargs)))
 
 
 async def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:

@@ -67,7 +67,7 @@ async def settled() -> Runtime:
     """Give the runtime around, once all that was told to it is recorded."""
     around = _runtime.opening()
     runtime = _runtime.current() if around is None else around.runtime
-    problem = await _runtime.host_for(True).settled(runtime.journal)
+    problem = await _runtime.host_for(True).settled(runtime.journal, whole=True)
     if problem is not None:
         raise problem
     return runtime

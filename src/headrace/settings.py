@@ -19,7 +19,8 @@ class Settings:
 
     Attributes:
         home: HEADRACE_HOME; where the database lies by default. ~/.headrace.
-        database_url: HEADRACE_DATABASE_URL; `sqlite:///PATH`, or `memory:` to keep the record in this process only.
+        database_url: HEADRACE_DATABASE_URL; `sqlite:///PATH`, `postgresql://USER:PASSWORD@HOST/DATABASE`, or `memory:`
+            to keep the record in this process only.
         log_level: HEADRACE_LOG_LEVEL; DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF. INFO.
         sqlite_synchronous: HEADRACE_SQLITE_SYNCHRONOUS; OFF, NORMAL, FULL or EXTRA for every commit. Else FULL for
             batches that hold a durable flow's events, NORMAL for others.

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from headrace import _office, _runtime, flow, task
+from headrace import _rounds, _runtime, flow, task
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.sqlite import SQLiteStore
@@ -171,7 +171,7 @@ def test_a_log_line_is_one_row_and_state_lines_are_none(store: CountingStore) ->
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch, store: CountingStore) -> Callable[[int], list[str]]:
     """Give a function that waits until the back office has looked so many times more; it gives the statements since."""
-    monkeypatch.setattr(_office, "LOOK_EVERY", 0.002)
+    monkeypatch.setattr(_rounds, "LOOK_EVERY", 0.002)
     begun = len(store.statements)
 
     def since(count: int) -> list[str]:

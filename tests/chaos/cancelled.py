@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headrace import _office, flow, task
+from headrace import _rounds, flow, task
 from headrace.errors import CancelledRun
 
 LONG = 300.0
@@ -104,7 +104,7 @@ def forks() -> None:
     def parent() -> None:
         step()
         if os.fork() == 0:
-            _office.LOOK_EVERY = 0.005
+            _rounds.LOOK_EVERY = 0.005
             try:
                 asyncio.run(inner())
             except CancelledRun:
@@ -112,7 +112,7 @@ def forks() -> None:
             os._exit(0)
         os.wait()
 
-    _office.LOOK_EVERY = LONG
+    _rounds.LOOK_EVERY = LONG
     parent()
 
 

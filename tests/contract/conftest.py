@@ -14,7 +14,7 @@ from tests.contract.stores import STORES
 @pytest.fixture(params=sorted(STORES))
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Give an empty store that is open."""
-    made = STORES[request.param](tmp_path)
+    made = STORES[request.param](tmp_path, lambda: request.getfixturevalue("postgresql"))
     await made.open()
     yield made
     await made.close()

@@ -9,13 +9,16 @@ from typing import Any
 from headrace._model.ids import FIRST, prefix_of, run_id
 from headrace._ports import Batch, Row, Store
 from headrace._stores.memory import MemoryStore
+from headrace._stores.postgres import PostgresStore
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, TASK_COLUMNS, TASK_HEAD
 from headrace._stores.sqlite import SQLiteStore
+from tests.contract.postgres_server import Server
 
-# From the test's own folder, so that a server's store can make a database of that name.
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda folder: MemoryStore(),
-    "sqlite": lambda folder: SQLiteStore(folder / "contract.db"),
+# From the test's own folder, and what gives the server of PostgreSQL.
+STORES: dict[str, Callable[[Path, Callable[[], Server]], Store]] = {
+    "memory": lambda folder, server: MemoryStore(),
+    "postgresql": lambda folder, server: PostgresStore(server().url(server().database())),
+    "sqlite": lambda folder, server: SQLiteStore(folder / "contract.db"),
 }
 SECOND = 1_000_000_000
 NOON = 1_700_000_000 * SECOND

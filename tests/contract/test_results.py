@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace._engine.life import drive
 from headrace._model.ids import run_id
 from headrace._model.records import StoredResult
 from headrace._ports import Batch, Store, Which
@@ -102,25 +102,38 @@ async def test_a_result_comes_back_as_it_was_made(store: Store, more: dict[str, 
     assert store.results.look(KEY) == result(**more)
 
 
-@pytest.fixture(scope="module", params=sorted(STORES))
-def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Give a store for many examples."""
-    made = STORES[request.param](tmp_path_factory.mktemp("lasting"))
-    drive(made.open())
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Give a loop for them."""
+    made = asyncio.SelectorEventLoop()
     yield made
-    drive(made.close())
+    made.close()
+
+
+@pytest.fixture(scope="module", params=sorted(STORES))
+def lasting(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, loop: asyncio.AbstractEventLoop
+) -> Iterator[Store]:
+    """Give a store for many examples."""
+    folder = tmp_path_factory.mktemp("lasting")
+    made = STORES[request.param](folder, lambda: request.getfixturevalue("postgresql"))
+    loop.run_until_complete(made.open())
+    yield made
+    loop.run_until_complete(made.close())
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(key=ANY_TEXT, data=st.one_of(st.binary(max_size=300), ANY_TEXT.map(lambda text: text.encode(errors="replace"))))
-def test_any_bytes_come_back_under_any_key(lasting: Store, key: str, data: bytes) -> None:
+def test_any_bytes_come_back_under_any_key(
+    lasting: Store, loop: asyncio.AbstractEventLoop, key: str, data: bytes
+) -> None:
     one = result(key, data=data, size=len(data))
 
-    drive(keep(lasting, one))
+    loop.run_until_complete(keep(lasting, one))
 
-    assert drive(lasting.results.recall([key])) == {key: one}
+    assert loop.run_until_complete(lasting.results.recall([key])) == {key: one}
     assert lasting.results.look(key) == one
-    assert drive(lasting.results.forget([one])) == 1
+    assert loop.run_until_complete(lasting.results.forget([one])) == 1
     assert lasting.results.look(key) is None
 
 
@@ -130,14 +143,16 @@ def test_any_bytes_come_back_under_any_key(lasting: Store, key: str, data: bytes
     value=st.text(st.characters(exclude_categories=["Cs"])),
     name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
 )
-def test_small_json_comes_back_under_a_key_as_long_as_ours(lasting: Store, key: str, value: str, name: str) -> None:
+def test_small_json_comes_back_under_a_key_as_long_as_ours(
+    lasting: Store, loop: asyncio.AbstractEventLoop, key: str, value: str, name: str
+) -> None:
     data = orjson.dumps(value)
     one = result(key, data=data, size=len(data), task_name=name)
 
-    drive(keep(lasting, one))
+    loop.run_until_complete(keep(lasting, one))
 
     assert lasting.results.look(key) == one
-    assert drive(lasting.results.forget([one])) == 1
+    assert loop.run_until_complete(lasting.results.forget([one])) == 1
 
 
 async def test_results_of_all_kinds_are_kept_in_one_batch_and_the_last_under_a_key_wins(store: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import attrs
+import pytest
 
 from headrace import _runtime
 from headrace._runtime import Runtime
@@ -17,9 +18,14 @@ from tests.spec.forms import Form
 
 
 @contextmanager
-def runtime_at(home: Path, *, memory: bool = False, **settings: Any) -> Generator[Runtime]:
-    """Use a runtime whose store and storages lie in *home*; what an earlier one of that home kept is there."""
-    url = "memory:" if memory else f"sqlite:///{home / 'headrace.db'}"
+def runtime_at(home: Path, *, memory: bool = False, url: str | None = None, **settings: Any) -> Generator[Runtime]:
+    """
+    Use a runtime whose store and storages lie in *home*; what an earlier one of that home kept is there.
+
+    Args:
+        url: The database, where it does not lie there.
+    """
+    url = url or ("memory:" if memory else f"sqlite:///{home / 'headrace.db'}")
     given = attrs.evolve(Settings.read(), home=str(home), database_url=url, **settings)
     runtime = Runtime(given)
     before = _runtime.replace(runtime)
@@ -28,6 +34,18 @@ def runtime_at(home: Path, *, memory: bool = False, **settings: Any) -> Generato
     finally:
         _runtime.replace(before)
         runtime.close()
+
+
+STORES = ["memory", "postgresql", "sqlite"]
+
+
+@contextmanager
+def runtime_on(kind: str, home: Path, request: pytest.FixtureRequest) -> Generator[Runtime]:
+    """Use a runtime on an empty store of that *kind*."""
+    server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+    url = None if server is None else server.url(server.database())
+    with runtime_at(home, memory=kind == "memory", url=url) as made:
+        yield made
 
 
 NUMBER = object()  # an answer: how often the body ran so far

@@ -29,15 +29,15 @@ from headrace.errors import OptionError, OptionTypeError
 from headrace.tasks import task_input_hash
 from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record, call
-from tests.spec.keeping import NUMBER, Counted, runtime_at
+from tests.spec.keeping import NUMBER, STORES, Counted, runtime_at, runtime_on
 
 Said = Callable[[], list[str]]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
-    """Run the test on a store in memory and on one in a file."""
-    with runtime_at(tmp_path, memory=request.param == "memory") as made:
+    """Run the test on each kind of store."""
+    with runtime_on(request.param, tmp_path, request) as made:
         yield made
 
 

@@ -18,21 +18,21 @@ from headrace.errors import CancelledRun, RunningLoopError
 from tests.chaos.processes import until
 from tests.spec.cancelling import Meanwhile, happens, stop
 from tests.spec.forms import Form, Latch, Record, call
-from tests.spec.keeping import runtime_at
+from tests.spec.keeping import STORES, runtime_on
 from tests.spec.limiting import Block, Room, held, removed, submits, used, waiting
 from tests.spec.processing import in_processes
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
-    """Run the test on a store in memory and on one in a file."""
-    with runtime_at(tmp_path, memory=request.param == "memory") as made:
+    """Run the test on each kind of store."""
+    with runtime_on(request.param, tmp_path, request) as made:
         yield made
 
 
 @pytest.fixture
 def both(form: Form, runtime: Runtime) -> Form:
-    """Run the test in both forms, each on both stores."""
+    """Run the test in both forms, each on all stores."""
     assert runtime is _runtime.current()
     return form
 

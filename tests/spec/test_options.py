@@ -29,6 +29,7 @@ TASK: dict[str, Any] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": lambda *_: True,  # pyright: ignore[reportUnknownLambdaType]
     "timeout_seconds": 60,
+    "step_key": "k",
     "log_prints": True,
     "persist_result": True,
     "result_storage": "memory:",

@@ -23,14 +23,14 @@ from headrace.errors import RunningLoopError
 from tests.chaos.processes import database, until
 from tests.spec.cancelling import happens
 from tests.spec.forms import Form, Latch, call
-from tests.spec.keeping import runtime_at
+from tests.spec.keeping import STORES, runtime_at, runtime_on
 
 SERIAL = INPUTS.configure(isolation_level=IsolationLevel.SERIALIZABLE)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
-    with runtime_at(tmp_path, memory=request.param == "memory") as made:
+    with runtime_on(request.param, tmp_path, request) as made:
         yield made
 
 
@@ -106,9 +106,9 @@ class TestInOneProcess:
         async def main() -> list[Any]:
             return await asyncio.gather(*[unlucky(7) for _ in range(5)], return_exceptions=True)
 
-        first, *others = headrace.run(main())
-        assert isinstance(first, ConnectionError)
-        assert others == [7] * 4
+        # Which of them comes first to compute it, the store decides.
+        came = headrace.run(main())
+        assert sorted([type(one).__name__ for one in came]) == ["ConnectionError", "int", "int", "int", "int"]
         assert len(calls) == 2
 
     def test_who_is_cancelled_leaves_it_to_the_next(self, policy: Any) -> None:
@@ -124,7 +124,7 @@ class TestInOneProcess:
         @flow
         async def main() -> int:
             first = asyncio.ensure_future(slow(1))
-            await happens(lambda: calls)
+            await happens(lambda: calls, within=1_000_000)  # a server is asked before, in turns of its own
             second = asyncio.ensure_future(slow(1))
             await asyncio.sleep(0)
             first.cancel()

@@ -167,7 +167,7 @@ def test_a_full_disk_costs_rows_that_are_counted_and_recording_resumes(disk: tup
     assert count(home) == 3 + 3 + 1
     assert states(home, "plain") == ["Completed"] * 2
     # The durable run that was refused is not lost either: its rows were owed.
-    assert states(home, "durable") == ["Failed", "Completed"]
+    assert states(home, "durable") == ["Crashed", "Completed"]
 
 
 def test_a_durable_flow_stops_at_the_task_whose_commit_finds_no_room(disk: tuple[str, Path], tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_durable_flow_stops_at_the_task_whose_commit_finds_no_room(disk: tuple
     assert "WENT ON" not in end.out
     assert end.out.startswith("refused: Cannot use the database ")
     assert end.out.endswith("room 3\n")
-    assert states(home, "stops") == ["Failed"]
+    assert states(home, "stops") == ["Crashed"]
     with database(home / "headrace.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

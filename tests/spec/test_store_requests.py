@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from headrace import _office, _runtime, flow, task
+from headrace import _rounds, _runtime, flow, task
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
@@ -77,7 +77,7 @@ def recording(store: Any) -> Generator[None]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the back office look every few milliseconds."""
-    monkeypatch.setattr(_office, "LOOK_EVERY", 0.003)
+    monkeypatch.setattr(_rounds, "LOOK_EVERY", 0.003)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_flow_that_ends_before_the_first_look_costs_none(store: Watched, monke
     with Going():
         until(lambda: store.looks)
     until(lambda: office.alarm is None)
-    monkeypatch.setattr(_office, "LOOK_EVERY", 60)
+    monkeypatch.setattr(_rounds, "LOOK_EVERY", 60)
     looks = store.looks
     short()
     short()

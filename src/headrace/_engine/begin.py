@@ -9,7 +9,7 @@ from typing import Any, Final
 from headrace._engine import lines
 from headrace._engine.calls import Call
 from headrace._engine.coercion import coerced
-from headrace._engine.context import current_run, current_tags
+from headrace._engine.context import current_run, current_tags, drawn, resumed
 from headrace._engine.homes import HERE
 from headrace._engine.inputs import (
     bare,
@@ -75,13 +75,17 @@ def begin_flow(spec: Spec, host: Host, call: Call | None) -> Run:
     journal = host.open() if parent is None else parent.scope.journal
     level = spec.options.get("durability") or ("strict" if spec.options.get("durable") else None)
     level = level or (journal.level if parent is None else parent.scope.level)
-    scope = Scope(journal, journal.draw() if call is None else call.promise.prefix, level, flow=True)
+    scope = Scope(journal, drawn(journal) if call is None else call.promise.prefix, level, flow=True)
     if parent is not None:
         scope.keeps = parent.scope.keeps
+    elif resumed(scope.prefix):
+        level = scope.level = "strict"  # as it was when it began, whatever its flow says by now
     if spec.keeps is not None:
         scope.keeps = spec.keeps.under(scope.keeps)
     run = FlowRunning(spec, scope, parent, 0, current_tags.get())
     run.group = None if call is None else call.group
+    if level == "strict":
+        scope.past = journal.past_of(run)
     furnish(run, settles=parent is None or parent.inherited or level == "strict")
     if call is None:
         run.home = host.home(run)
@@ -186,7 +190,8 @@ def flow_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any], wait
     run.parameters = recorded(known)
     if spec.run_name is not None:
         run.given_name = run_name(spec, known)
-    lines.created(run)
+    if run.scope.past is None or not run.scope.past.resumed:
+        lines.created(run)
     if spec.options.get("validate_parameters", True):
         parameters = coerced(spec, parameters)
     return spread(spec, parameters)

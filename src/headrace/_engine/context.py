@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
+from typing import Any, cast
 
 from headrace._engine.runs import Run
+from headrace._model.ids import prefix_of
 from headrace.errors import OptionTypeError, short
 
 NO_TAGS: frozenset[str] = frozenset()
@@ -28,8 +29,25 @@ class Attempt:
 
 
 current_run: ContextVar[Run | None] = ContextVar("headrace_run", default=None)
+resuming: ContextVar[Any] = ContextVar("headrace_past", default=None)
 current_attempt: ContextVar[Attempt | None] = ContextVar("headrace_attempt", default=None)
 current_tags: ContextVar[frozenset[str]] = ContextVar("headrace_tags", default=NO_TAGS)
+
+
+def drawn(journal: Any) -> str:
+    """Give the first four groups of a new root's id: drawn, or those of the durable run that is taken up here."""
+    past = resuming.get()
+    if past is None or past.taken or current_run.get() is not None:
+        prefix: str = journal.draw()
+        return prefix
+    past.taken = True
+    return prefix_of(past.root_id)
+
+
+def resumed(prefix: str) -> bool:
+    """Tell whether the root under *prefix*, which begins, is a durable run that is taken up here."""
+    past = resuming.get()
+    return past is not None and prefix_of(past.root_id) == prefix
 
 
 @contextmanager

@@ -23,11 +23,12 @@ from headrace._model.events import (
     RESULT,
     ROLLED_BACK,
     RUNNING,
+    WHOLE,
     Transition,
     clipped,
     history,
 )
-from headrace._model.ids import trace_text
+from headrace._model.ids import prefix_of, trace_text
 from headrace._ports import Batch
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
@@ -45,8 +46,10 @@ class Heard:
         undone: The runs that were rolled back after they had completed, and when.
         grouped: The maps and streams of which every run has ended, and when.
         answers: Who asked to be called once all is committed.
+        whole: Whether one of them reads the record, and is to find there what is in progress.
         recalls: Keys that are asked for, each with whom to answer.
         errands: What is to be done with the store, each with whom to answer.
+        pasts: What is on record of the durable runs that are told of, by the prefix of the runs' ids.
     """
 
     began: list[Run] = attrs.Factory(list[Run])
@@ -54,8 +57,51 @@ class Heard:
     undone: list[tuple[Run, int]] = attrs.Factory(list[tuple[Run, int]])
     grouped: list[tuple[Group, int]] = attrs.Factory(list[tuple[Group, int]])
     answers: list[Answer] = attrs.Factory(list[Answer])
+    whole: bool = False
     recalls: list[tuple[Collection[str], Any]] = attrs.Factory(list[tuple[Collection[str], Any]])
     errands: list[tuple[Any, Any]] = attrs.Factory(list[tuple[Any, Any]])
+    pasts: dict[str, Any] = attrs.Factory(dict[str, Any])
+
+    def lose(self, root_ids: Collection[str]) -> set[str]:
+        """Hear that other processes have the durable runs *root_ids*; give the prefixes of what is theirs."""
+        theirs: set[str] = set()
+        for prefix, past in self.pasts.items():
+            if past.root_id in root_ids:
+                past.lose()
+                theirs.add(prefix)
+        return theirs
+
+    def stop(self, error: Exception) -> None:
+        """Hear that the store failed: what was under way stops, even if what is owed can be written later."""
+        for past in self.pasts.values():
+            past.problem = error
+
+    def written(self, batch: Batch) -> None:
+        """Hear that *batch* is committed: what has begun in it is on record, what has ended is nobody's any more."""
+        begun = [row[0] for row in batch.owned]
+        for past in self.pasts.values() if begun or batch.released else ():
+            past.over = past.over or past.root_id in batch.released
+            if past.root_id in begun:
+                past.parameters = None
+
+
+def without(batch: Batch, prefixes: Collection[str]) -> Batch:
+    """Give *batch* without the rows of runs under *prefixes*."""
+
+    def kept(rows: Iterable[Any], place: int = 0) -> list[Any]:
+        return [row for row in rows if prefix_of(row[place]) not in prefixes]
+
+    return Batch(
+        kept(batch.flow_runs),
+        kept(batch.task_runs),
+        kept(batch.kept_runs),
+        kept(batch.logs),
+        kept(batch.results, 1),
+        batch.strict,
+        kept(batch.owned),
+        {run_id: epoch for run_id, epoch in batch.fences.items() if prefix_of(run_id) not in prefixes},
+        [run_id for run_id in batch.released if prefix_of(run_id) not in prefixes],
+    )
 
 
 def fold(
@@ -65,14 +111,52 @@ def fold(
     Fold *events* into one batch; give with it what else they tell.
 
     A run that started and ended within the heap costs one row. The rows of the runs *owed* are in it, too. Task runs
-    that have only begun are gathered in *young* instead, unless somebody asks: most of them soon end, and then cost
-    one row, too. With the answer to who asks, all that was told is in the batch.
+    that have only begun are gathered in *young* instead, unless somebody asks for the whole record: most of them soon
+    end, and then cost one row, too.
     """
     batch = Batch()
     heard = Heard()
     changed: dict[Run, None] = dict.fromkeys(owed)
+    gather(events, changed, batch, heard)
+    waits = young is not None and not heard.whole
+    if young and heard.whole:
+        changed = {**dict.fromkeys(young), **changed}
+        young.clear()
+    for run in changed:
+        if run.scope.level == "off" or run.inherited:
+            continue
+        if young is not None:
+            if waits and just_begun(run):
+                young[run] = False
+                continue
+            young.pop(run, None)
+        if run.scope.level == "strict":
+            batch.strict = True
+        past = run.scope.past
+        if past is not None:
+            if past.lost is not None:
+                continue
+            heard.pasts[run.scope.prefix] = past
+            own(run, past, batch)
+            batch.task_runs += above(run, young)
+        if isinstance(run, TaskRunning):
+            row = task_row(run)
+            (batch.kept_runs if len(row) == KEPT else batch.task_runs).append(row)
+        else:
+            batch.flow_runs.append(flow_row(run))
+    batch.fences = {past.root_id: past.epoch for past in heard.pasts.values() if not past.over}
+    return batch, heard
+
+
+def gather(events: Iterable[Event], changed: dict[Run, None], batch: Batch, heard: Heard) -> None:
+    """Have each run know the states that *events* tell of, and note which have *changed*, and all else that is told."""
     ended = heard.ended
     for run, stamp, at, said in events:
+        past: Any = None if run is None or stamp is GROUP else run.scope.past
+        if run is not None and past is not None:
+            if past.lost is not None:
+                continue  # somebody else's by now
+            heard.pasts[run.scope.prefix] = past
         if run is None or stamp is LOG or stamp is RESULT or stamp is GROUP:
             note(run, stamp, at, said, batch, heard)
             continue
@@ -92,28 +176,31 @@ def fold(
             changed[run] = None
         if stamp[0] in ENDED or stamp is run.last:
             ended.append(run)
-            if run.kept is not None:
+            if run.kept is not None or run.recorded is not None:
                 keep(run, batch)
-    waits = young is not None and not heard.answers
-    if young and heard.answers:
-        changed = {**dict.fromkeys(young), **changed}
-        young.clear()
-    for run in changed:
-        if run.scope.level == "off" or run.inherited:
-            continue
-        if young is not None:
-            if waits and just_begun(run):
-                young[run] = False
-                continue
-            young.pop(run, None)
-        if run.scope.level == "strict":
-            batch.strict = True
-        if isinstance(run, TaskRunning):
-            row = task_row(run)
-            (batch.kept_runs if len(row) == KEPT else batch.task_runs).append(row)
-        else:
-            batch.flow_runs.append(flow_row(run))
-    return batch, heard
+
+
+def own(run: Run, past: Any, batch: Batch) -> None:
+    """Note of *run*, if it is a durable one itself, that it is this process's, or nobody's any more."""
+    if past.root_id != run.id or past.over or not run.transitions:
+        return
+    began, (last, _, _) = run.transitions[0][1], run.transitions[-1]
+    if past.epoch == 1:
+        batch.owned.append((run.id, run.scope.journal.owner, 1, began))
+    if past.parameters is not None:
+        batch.results.append(past.parameters)
+    if (last[0] in ENDED and last[0] != "CRASHED") or last is run.last:
+        batch.released.append(run.id)  # one that has crashed waits for who takes it up
+
+
+def above(run: Run, young: dict[Run, bool] | None) -> list[Any]:
+    """Give the rows of the task runs around *run* that have none yet: it names the one that called it."""
+    rows: list[Any] = []
+    for one in run.ancestors() if young else ():
+        if young and one in young and isinstance(one, TaskRunning):
+            young.pop(one)
+            rows.append(task_row(one))
+    return rows
 
 
 def told_late(run: Run, stamp: Any, at: int, said: Any, heard: Heard) -> bool:
@@ -137,8 +224,9 @@ def told_late(run: Run, stamp: Any, at: int, said: Any, heard: Heard) -> bool:
 def keep(run: Run, batch: Batch) -> None:
     """Have the result of *run* stored that was to be stored with its end."""
     kept, run.kept = run.kept, None
-    if kept is not None and not run.inherited:
-        batch.results.append(kept)
+    step, run.recorded = run.recorded, None
+    if not run.inherited:
+        batch.results += [one for one in (kept, step) if one is not None]
 
 
 def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -> None:
@@ -151,6 +239,7 @@ def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -
             batch.results.append(said)
     elif stamp is ASK:
         heard.answers.append(said)
+        heard.whole = heard.whole or at == WHOLE
     elif stamp is GROUP:
         heard.grouped.append((run, at))
     elif stamp is RECALL:
@@ -162,10 +251,9 @@ def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -
 
 
 def just_begun(run: Run) -> bool:
-    """Tell whether *run* is a task run that has begun and done no more, and whose record may follow a moment later."""
+    """Tell whether *run* is a task run that has begun and done no more: its record may follow a moment later."""
     transitions = run.transitions or ()
-    batched = run.scope.level != "strict"
-    return batched and len(transitions) == 1 and transitions[0][0] is RUNNING and isinstance(run, TaskRunning)
+    return len(transitions) == 1 and transitions[0][0] is RUNNING and isinstance(run, TaskRunning)
 
 
 def task_row(run: TaskRunning) -> tuple[Any, ...]:
@@ -191,7 +279,7 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     )
     parent = run.parent
     usual = stamp is RUNNING or (stamp is COMPLETED and len(transitions) == 2 and transitions[0][0] is RUNNING)
-    bare = said is None and not run.tags and run.given_name is None and run.flow_attempt == 1
+    bare = said is None and not run.tags and run.given_name is None and run.flow_attempt == 1 and run.step_id is None
     if usual and bare and type(parent) is FlowRunning:
         key = run.result_key
         if key is None or stamp is RUNNING:
@@ -212,20 +300,22 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
         run.flow_attempt,
         run.result_key,
         run.cached_from,
+        run.step_id,
+        run.step_args,
     )
 
 
 def begun(transitions: list[Transition]) -> Transition:
     """Give the transition with which the work began; the first, where it never did."""
-    return next((one for one in transitions if one[0] is RUNNING), transitions[0])
+    return next((one for one in transitions if one[0] == RUNNING), transitions[0])
 
 
 def flow_row(run: Run) -> tuple[Any, ...]:
     """Give the row of a flow run as it now stands."""
-    transitions = run.transitions or []
+    transitions = [*run.earlier, *(run.transitions or ())]
     stamp, at, said = transitions[-1]
     kind, state_name = stamp
-    trace = run.scope.trace
+    trace, past = run.scope.trace, run.scope.past
     return (
         run.id,
         run.name,
@@ -246,4 +336,9 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         None if trace is None else trace_text(trace.trace_id),
         history(transitions),
         run.result_key,
+        run.flow_attempt,
+        run.step_id,
+        run.step_args,
+        None if past is None or past.root_id != run.id else run.spec.entrypoint,
+        None if past is None else past.epoch,
     )

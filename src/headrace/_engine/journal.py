@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from headrace._model.events import ASK, ERRAND, RECALL
+from headrace._model.events import ASK, ERRAND, RECALL, WHOLE
 from headrace._ports import Observer, Progress
 
 CROWDED: Final = 4_000
@@ -35,6 +35,8 @@ class Journal:
         open_ledger: Makes `ledger`, what this process knows of results, once; not before the first is asked for.
         keeps_results: Whether there is one: not in worker processes.
         open_limits: Makes `limits`, once.
+        recovering: Hears, on the back office's thread, of durable runs that others left behind; None: nobody wants to.
+        past_of: Gives what a flow run that begins, and is durable, has on record: a `headrace._engine.past.Past`.
     """
 
     keeps_results = True
@@ -52,6 +54,8 @@ class Journal:
         self.open_ledger: Callable[[], Any]
         self.opened: Any = None
         self.open_limits: Callable[[], Any]
+        self.recovering: Callable[[list[str]], None] | None = None
+        self.past_of: Callable[[Any], Any] = nothing
         self.desk: Any = None
 
     @property
@@ -83,13 +87,15 @@ class Journal:
             self.asleep = False
             self.wake()
 
-    def ask(self, answer: Answer) -> None:
+    def ask(self, answer: Answer, *, whole: bool = False) -> None:
         """
         Have *answer* called, on the back office's thread, once all that was told before is committed.
 
+        What has only begun may be recorded a moment later, unless *whole*.
+
         Wakes the back office in any case: a Ctrl-C may have struck a teller between its two last steps.
         """
-        self.told.append((None, ASK, 0, answer))
+        self.told.append((None, ASK, WHOLE if whole else 0, answer))
         self.asleep = False
         self.wake()
 
@@ -127,6 +133,10 @@ class Journal:
         events = self.told[:limit]
         del self.told[: len(events)]
         return events
+
+
+def nothing(_run: Any) -> None:
+    """Give None: no run has anything on record here."""
 
 
 class Leveled(Journal):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Token
 from typing import Any, Final
 
@@ -29,12 +30,13 @@ from headrace._model.annotations import watch
 from headrace._model.events import COMPLETED, PENDING, RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
-from headrace.errors import CancelledRun, RunCancelled, StoreUnavailable, UpstreamTaskError
+from headrace.errors import CancelledRun, LostRun, RunCancelled, StoreUnavailable, TerminationSignal, UpstreamTaskError
 
 CallLife = Callable[..., Coroutine[Any, Any, Any]]
 Positional = tuple[Any, ...]
 Named = dict[str, Any]
 STATEFUL: tuple[type[Any], ...] = (State, list, tuple, set)
+LEFT: Final = "Its process ended before it did. It goes on where it is taken up."
 A_WHILE: Final = 1_000_000  # nanoseconds in line that are worth a Pending state
 
 
@@ -59,8 +61,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
     innermost = calling(spec, host) if spec.kind == "task" else flow_calling(spec, host)
     body, other = bodies(spec, host, innermost)
     prepare: Prepare | None = preparation(spec)
-    clock, may_strain = host.clock, spec.kind == "task"
-    on_completion = spec.hooks["on_completion"]
+    clock, may_strain, on_completion = host.clock, spec.kind == "task", spec.hooks["on_completion"]
 
     async def live(
         args: Positional, kwargs: Named, wait_for: Any = None, return_state: bool = False, call: Call | None = None
@@ -79,9 +80,10 @@ def call_life(spec: Spec, host: Host) -> CallLife:
                     await admit(run, host, call, args, kwargs, wait_for)
                 args, kwargs = (prepare or plain_arguments)(run, args, kwargs, wait_for)
             run.args, run.kwargs, run.started = args, kwargs, clock.now()
-            scope.tell((run, RUNNING, run.started, None))
-            if run.settles:
-                await ready(run, host)
+            if not run.settles:
+                scope.tell((run, RUNNING, run.started, None))
+            elif (ended := await ready(run, host)) is not None:
+                return replayed(ended, return_state)
             value = await (other(run) if run.tags or scope.keeps or watch.works else body)(run, args, kwargs)
             if run.ended:
                 return value  # its flow went on without it, and has said so
@@ -165,7 +167,7 @@ def enlist(run: Run, call: Call, host: Host) -> None:
     group = call.group
     if group is not None:
         group.begun += 1
-    if call.submitted and host.clock.now() - call.submitted > A_WHILE:
+    if call.submitted and run.scope.past is None and host.clock.now() - call.submitted > A_WHILE:
         run.scope.tell((run, PENDING, call.submitted, None))
     if call.stopping is not None:
         run.stop(call.stopping)
@@ -184,7 +186,8 @@ async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwarg
         return
     waits = unfinished(args, kwargs, wait_for)
     if waits:
-        run.scope.tell((run, PENDING, host.clock.now(), None))
+        if run.scope.past is None:
+            run.scope.tell((run, PENDING, host.clock.now(), None))
         await host.until(waits)
 
 
@@ -236,12 +239,37 @@ def at_work(call: Call, run: Run) -> list[Run]:
     return [*found, run]
 
 
-async def ready(run: Run, host: Host) -> None:
-    """See that a strict flow run's beginning is recorded before its body runs; a store that fails stops it here."""
-    if run.number == 0 and run.scope.level == "strict":
-        problem = await host.settled(run.scope.journal)
+async def ready(run: Run, host: Host) -> State[Any] | None:
+    """
+    Tell that *run* begins, which waits for its record; gives how it ended, where that is on record already.
+
+    A strict flow run's beginning is recorded before its body runs; a store that fails stops it here.
+    """
+    scope = run.scope
+    if scope.past is not None:
+        ended: State[Any] | None = await scope.past.enter(run, host, run.args, run.kwargs)
+        if ended is not None:
+            return ended
+    scope.tell((run, RUNNING, run.started, None))
+    if run.number == 0 and scope.level == "strict":
+        problem = await host.settled(scope.journal) or lost(run)
         if problem is not None:
             raise problem
+    return None
+
+
+def replayed(state: State[Any], return_state: bool) -> Any:
+    """Give the caller of a run that had ended before what that came to."""
+    if not return_state:
+        return state.result()
+    watch.states = True
+    return state
+
+
+def lost(run: Run) -> Exception | None:
+    """Give why what *run* tells is not recorded any more: another process has it, or the store has failed."""
+    past = run.scope.past
+    return None if past is None else past.lost or past.problem
 
 
 async def relief(run: Run, host: Host) -> None:
@@ -274,7 +302,11 @@ async def fail(run: Run, host: Host, error: Exception) -> State[Any]:
     if run.span is not None:
         run.span.attempt_failed(error, escaped=True)
     lines.failed(run, error)
-    ended: State[Any] = await finish(run, host, outcomes.from_error(run.spec.kind, error, run.id), True)
+    state: State[Any] = outcomes.from_error(run.spec.kind, error, run.id)
+    if isinstance(error, StoreUnavailable) and run.scope.past is not None:
+        # No failure of its own: it is to go on from what is on record, once the database works again.
+        state = State(StateType.CRASHED, message=f"It stopped, since it could not be recorded: {error}", data=error)
+    ended: State[Any] = await finish(run, host, state, True)
     return ended
 
 
@@ -311,6 +343,8 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | No
     if isinstance(stop, RunCancelled) or run.stopping is not None:
         pass_on(run)
     really = host.translated(stop)
+    if isinstance(really, TerminationSignal) and run.scope.past is not None:
+        run.scope.past.leaves = True  # a process that is replaced by another ends no durable run
     state = outcomes.from_interruption(really, reason(run), begun=run.started > 0)
     if isinstance(really, GeneratorExit):
         # Who closes a coroutine does not wait for it: no hook can be called, no commit awaited.
@@ -321,7 +355,8 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | No
         run.error_type = type(really).__name__
         if run.span is not None:
             run.span.attempt_failed(really, escaped=True)
-    await finish(run, host, state, True)
+    with suppress(StoreUnavailable, LostRun):  # of which who stops it wants to hear least of all
+        await finish(run, host, state, True)
     return None
 
 
@@ -337,16 +372,31 @@ def tell_end(run: Run, host: Host, state: State[Any]) -> int:
     return at
 
 
+async def remember(run: Run, host: Host, state: State[Any]) -> bool:
+    """Have recorded what *run*, which is part of a durable one, came to; tell whether that is all: it was not real."""
+    past = run.scope.past
+    if type(run) is FlowRunning and state.is_completed():
+        past.check(run)
+    await past.keep(run, host, state)
+    dry: bool = past.dry
+    return dry
+
+
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
     if run.ended:
         return run.final if return_state else None  # its flow went on without it
+    if run.scope.past is not None and run.scope.past.leaves and state.is_cancelled():
+        state = State(StateType.CRASHED, message=LEFT, data=state.data)
+    if run.step_id is not None and await remember(run, host, state):
+        run.ended, run.final = True, state
+        return state if return_state else state.result()
     if run.span is not None:
         run.span.close()
     run.final = ended = run.stamped(state, tell_end(run, host, state))
     await run_hooks(run, host, ended)
     if run.settles:
-        problem = await host.settled(run.scope.journal)
+        problem = await host.settled(run.scope.journal) or lost(run)
         if problem is not None and run.scope.level == "strict" and not isinstance(state.data, StoreUnavailable):
             raise problem
     lines.finished(run, ended)

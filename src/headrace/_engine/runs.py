@@ -7,10 +7,8 @@ These are the engine's own, changed as the run goes on; `headrace._model.records
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import attrs
 
 from headrace._engine.journal import Journal
 from headrace._engine.spec import Spec
@@ -26,7 +24,9 @@ from headrace._ports import Crew, Home, Trace
 class Scope:
     """What a root and the task runs below it share: where they tell, how surely, in which trace, under which ids."""
 
-    __slots__ = ("attempt", "counter", "flow_run_id", "journal", "keeps", "level", "prefix", "shown", "tell", "trace")
+    __slots__ = (
+        "attempt", "counter", "flow_run_id", "journal", "keeps", "level", "past", "prefix", "shown", "tell", "trace",
+    )  # fmt: skip
 
     def __init__(self, journal: Journal, prefix: str, level: str, *, flow: bool) -> None:
         self.journal = journal
@@ -40,6 +40,8 @@ class Scope:
         # What runs do with their results that do not say; None to keep none.
         self.keeps: Any = journal.keeps
         self.tell: Callable[[tuple[Any, ...]], None] = journal.tell
+        # What a durable run has on record; None for the others. A `headrace._engine.past.Past`.
+        self.past: Any = None
         # The last exceptions whose tracebacks were logged, so that a failure passing upwards is shown once.
         self.shown: tuple[BaseException, ...] = ()
 
@@ -89,8 +91,10 @@ class Run:
     # What it was called with, for who asks; let go of at its end, since the record outlives the call.
     args: tuple[Any, ...] | None = None
     kwargs: dict[str, Any] | None = None
-    # What is to be stored of its result, together with its end.
+    # What is to be stored of its result, together with its end: for who asks for the same, and as a step of a durable
+    # run.
     kept: Any = None
+    recorded: Any = None
     # What its result is kept under, and the run that computed it, with its trace, where it was found there.
     result_key: str | None = None
     cached_from: str | None = None
@@ -98,6 +102,12 @@ class Run:
     # The stamp it ended under, where that is of a kind that does not say so: a body may return Scheduled().
     last: Stamp | None = None
     flow_attempt = 1
+    # Within a durable run: what it is called, so that it is found again, what it was called with, and how often it has
+    # called what. And the states that it went through when somebody else ran it.
+    step_id: str | None = None
+    step_args: str | None = None
+    calls: dict[Any, int] | None = None
+    earlier: Sequence[Transition] = ()
 
     def __init__(self, spec: Spec, scope: Scope, parent: Run | None, number: int, tags: frozenset[str]) -> None:
         self.spec = spec
@@ -153,6 +163,19 @@ class Run:
         raise NotImplementedError
 
 
+def entered(state: State[Any], at: int, flow_run_id: str | None, task_run_id: str | None) -> State[Any]:
+    """Give *state* as that of these runs, entered at *at*; a fifth of what attrs.evolve takes."""
+    return State(
+        state.type,
+        state.name,
+        message=state.message,
+        data=state.data,
+        timestamp=moment(at),
+        flow_run_id=flow_run_id,
+        task_run_id=task_run_id,
+    )
+
+
 class TaskRunning(Run):
     """A task run in progress."""
 
@@ -185,7 +208,7 @@ class TaskRunning(Run):
         )
 
     def stamped(self, state: State[Any], at: int) -> State[Any]:
-        return attrs.evolve(state, timestamp=moment(at), task_run_id=self.id, flow_run_id=self.flow_run_id)
+        return entered(state, at, self.flow_run_id, self.id)
 
 
 class FlowRunning(Run):
@@ -254,4 +277,4 @@ class FlowRunning(Run):
         )
 
     def stamped(self, state: State[Any], at: int) -> State[Any]:
-        return attrs.evolve(state, timestamp=moment(at), flow_run_id=self.id)
+        return entered(state, at, self.id, state.task_run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -62,6 +63,12 @@ class Spec:
         return {one.name: one.default for one in parameters}
 
     @functools.cached_property
+    def places(self) -> tuple[str, ...]:
+        """The names of the parameters that take arguments by their place."""
+        parameters = self.signature.parameters.values()
+        return tuple([one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}])
+
+    @functools.cached_property
     def required(self) -> frozenset[str]:
         """The names of the parameters that have no default."""
         return frozenset(one.name for one in self.signature.parameters.values() if one.default is one.empty)
@@ -70,6 +77,14 @@ class Spec:
     def function_name(self) -> str:
         """Module and name of the function, as `code.function.name` has it."""
         return f"{getattr(self.fn, '__module__', '')}.{getattr(self.fn, '__qualname__', self.name)}"
+
+    @functools.cached_property
+    def entrypoint(self) -> str:
+        """Where the function is found again: `module:name`, and behind an @ the file it was read from."""
+        function: Any = inspect.unwrap(self.fn)
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        place = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', self.name)}"
+        return f"{place}@{os.path.abspath(file)}" if file else place
 
     @property
     def run_name(self) -> Any:

@@ -146,8 +146,11 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
         await host.sleep(delay)
         said = None
     run.attempt += 1
+    run.calls = None
     if run.spec.kind == "flow":
         run.scope.attempt = run.attempt
+        if run.scope.past is not None:
+            await run.scope.past.reload(run, host)
     tell((run, RETRYING, host.clock.now(), said))
     return True
 

@@ -117,8 +117,10 @@ def stream_life(spec: Spec, host: Host) -> StreamLife:
                     args, kwargs = prepare(run, args, kwargs, wait_for)
                 run.args, run.kwargs = args, kwargs
                 run.started = host.clock.now()
-                run.scope.tell((run, RUNNING, run.started, None))
-                await ready(run, host)
+                if run.settles:
+                    await ready(run, host)
+                else:
+                    run.scope.tell((run, RUNNING, run.started, None))
             items = attempts(run, host, args, kwargs, returned)
             given: Any = None
             thrown: BaseException | None = None

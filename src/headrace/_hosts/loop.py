@@ -193,7 +193,7 @@ class LoopHost(Rooted):
             places.hurry(call, arrival)
             raise
 
-    async def settled(self, desk: Journal) -> Exception | None:
+    async def settled(self, desk: Journal, *, whole: bool = False) -> Exception | None:
         """Suspend, shielded, until what *desk* was told so far is committed; give what went wrong instead."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Exception | None] = loop.create_future()
@@ -202,7 +202,7 @@ class LoopHost(Rooted):
             if not future.done():
                 future.set_result(error)
 
-        desk.ask(lambda error: quietly(loop, arrived, error))
+        desk.ask(lambda error: quietly(loop, arrived, error), whole=whole)
         wall.started()
         try:
             with anyio.move_on_after(ANSWER_WITHIN, shield=True):

@@ -200,7 +200,7 @@ class ThreadHost(Rooted):
             places.hurry(call, here)
             raise
 
-    async def settled(self, desk: Journal) -> Exception | None:
+    async def settled(self, desk: Journal, *, whole: bool = False) -> Exception | None:
         """Block until what *desk* was told so far is committed; give what went wrong instead."""
         done = threading.Lock()
         done.acquire()
@@ -210,7 +210,7 @@ class ThreadHost(Rooted):
             problem.append(error)
             done.release()
 
-        desk.ask(answer)
+        desk.ask(answer, whole=whole)
         if not acquired(done, ANSWER_WITHIN):
             return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
         return problem[0]

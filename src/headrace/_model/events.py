@@ -25,6 +25,7 @@ LOG: Final[Stamp] = ("LOG", "Log")
 CANCELLING: Final[Stamp] = ("CANCELLING", "Cancelling")
 GROUP: Final[Stamp] = ("GROUP", "Group")
 ASK: Final[Stamp] = ("ASK", "Ask")
+WHOLE: Final = 1  # in the place of the moment of who asks: is to find on record what is in progress, too
 ERRAND: Final[Stamp] = ("ERRAND", "Errand")
 RECALL: Final[Stamp] = ("RECALL", "Recall")
 RESULT: Final[Stamp] = ("RESULT", "Result")
@@ -41,9 +42,14 @@ def history(transitions: Sequence[Transition]) -> list[list[Any]] | None:
 
     That is so for a run that started and, perhaps, ended: its states follow from start, end and final state.
     """
-    if len(transitions) <= 2 and transitions[0][0] is RUNNING:
+    if transitions[0][0] is RUNNING and (len(transitions) == 1 or (len(transitions) == 2 and ended(transitions[1]))):
         return None
     return [[kind, name, at, clipped(said)] for (kind, name), at, said in transitions]
+
+
+def ended(transition: Transition) -> bool:
+    """Tell whether a run has ended with *transition*."""
+    return transition[0][0] in ENDED
 
 
 def clipped(text: str | None, limit: int = STORED_MESSAGE) -> str | None:

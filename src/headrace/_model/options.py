@@ -208,6 +208,7 @@ class RunOptions(TypedDict, total=False):
     retry_jitter_factor: Annotated[float | None, factor]
     retry_condition_fn: Annotated[Condition | None, function]
     timeout_seconds: Annotated[float | timedelta | None, seconds]
+    step_key: Annotated[RunName | None, run_name]
     log_prints: Annotated[bool | None, flag]
     persist_result: Annotated[bool | None, flag]
     result_storage: Annotated[Any, storage]

@@ -24,6 +24,8 @@ class TaskRun:
         transitions: Each state entered: type, name, moment, message.
         result_key: What its result is kept under; None where it is not.
         cached_from: The run that computed its result, where that was found instead of running the body.
+        flow_attempt: The attempt of its flow run that called it.
+        step_id, step_args: Within a durable flow run: what it is found again by, and what it was called with.
     """
 
     id: str
@@ -39,6 +41,9 @@ class TaskRun:
     transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
     result_key: str | None = None
     cached_from: str | None = None
+    flow_attempt: int = 1
+    step_id: str | None = None
+    step_args: str | None = None
 
     @property
     def total_run_time(self) -> float | None:
@@ -57,6 +62,10 @@ class FlowRun:
         durability: How surely the run was recorded: off, batched or strict.
         owner: Host and process that ran it.
         result_key: What its result is kept under; None where it is not.
+        flow_attempt: The attempt of the flow run above that called it.
+        step_id, step_args: Within a durable flow run: what it is found again by, and what it was called with.
+        entrypoint: Where the code of a durable flow is found again: its module, file and name.
+        epoch: How often a durable run was taken up.
     """
 
     id: str
@@ -75,6 +84,11 @@ class FlowRun:
     trace_id: str | None = None
     transitions: tuple[tuple[str, str, datetime, str | None], ...] = ()
     result_key: str | None = None
+    flow_attempt: int = 1
+    step_id: str | None = None
+    step_args: str | None = None
+    entrypoint: str | None = None
+    epoch: int = 1
 
     @property
     def total_run_time(self) -> float | None:
@@ -114,6 +128,25 @@ class StoredResult(NamedTuple):
     name: str | None = None
     trace_id: str | None = None
     data: bytes | None = None
+
+
+@attrs.frozen
+class Owned:
+    """
+    Who has a durable run that has not ended.
+
+    Attributes:
+        epoch: How often it was taken up; what is written under an older one is refused.
+        since: When it was last taken up, in nanoseconds since 1970.
+        crashes: How many processes in a row ended while they ran it, without having recorded a step beyond *steps*.
+    """
+
+    run_id: str
+    owner: str
+    epoch: int
+    since: int
+    crashes: int = 0
+    steps: int = 0
 
 
 @attrs.frozen

@@ -9,8 +9,10 @@ from headrace._model.events import Transition
 from headrace._ports.stores import Batch as Batch
 from headrace._ports.stores import Codec as Codec
 from headrace._ports.stores import Limits as Limits
+from headrace._ports.stores import Owners as Owners
 from headrace._ports.stores import Results as Results
 from headrace._ports.stores import ResultStorage as ResultStorage
+from headrace._ports.stores import Ringing as Ringing
 from headrace._ports.stores import Row as Row
 from headrace._ports.stores import Store as Store
 from headrace._ports.stores import Which as Which
@@ -27,6 +29,10 @@ class Trace(Protocol):
 
     def attach(self, run: Any) -> object:
         """Make *run* the current span's owner for the code that follows; give what `detach` takes."""
+        ...
+
+    def renamed(self, run: Any) -> None:
+        """Hear that *run*, which was attached, has another id: it is on record under that."""
         ...
 
     def detach(self, token: object) -> None:
@@ -265,8 +271,12 @@ class Host(Protocol):
         """Wait *seconds*."""
         ...
 
-    async def settled(self, desk: Any) -> Exception | None:
-        """Wait until what *desk* was told so far is committed; give what went wrong instead."""
+    async def settled(self, desk: Any, *, whole: bool = False) -> Exception | None:
+        """
+        Wait until what *desk* was told so far is committed; give what went wrong instead.
+
+        What has only begun may be recorded a moment later, unless *whole*.
+        """
         ...
 
     async def relieved(self, desk: Any) -> None:

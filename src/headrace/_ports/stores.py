@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack, runtime_checkable
 
 import attrs
 
-from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
+from headrace._model.records import FlowRun, LogLine, Owned, Request, StoredResult, TaskRun
 
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
@@ -24,6 +24,9 @@ class Batch:
 
     Attributes:
         kept_runs: Of task runs that simply completed: the first six values, and the 32 signs of the key of the result.
+        owned: Of durable runs that begin: id, owner, epoch, and since when.
+        fences: The durable runs of which there is anything, each with the epoch under which it is written.
+        released: Those of them that have ended, so that nobody has them any more.
     """
 
     flow_runs: list[Row] = attrs.Factory(list[Row])
@@ -32,6 +35,9 @@ class Batch:
     logs: list[Row] = attrs.Factory(list[Row])
     results: list[StoredResult] = attrs.Factory(list[StoredResult])
     strict: bool = False
+    owned: list[Row] = attrs.Factory(list[Row])
+    fences: dict[str, int] = attrs.Factory(dict[str, int])
+    released: list[str] = attrs.Factory(list[str])
 
     def __len__(self) -> int:
         return len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)
@@ -97,6 +103,19 @@ class Results(Protocol):
         """
         ...
 
+    def glance(self, key: str) -> StoredResult | None:
+        """
+        Do what `look` does, where that is as quick as it says: for who must not be kept.
+
+        Raises:
+            StoreUnavailable: It cannot be read, or looking takes longer.
+        """
+        ...
+
+    async def under(self, prefix: str) -> dict[str, StoredResult]:
+        """Give all whose keys begin with *prefix*, by key."""
+        ...
+
     async def listed(
         self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]
     ) -> list[StoredResult]:
@@ -135,6 +154,26 @@ class Results(Protocol):
 
     async def release(self, name: str, owner: str) -> None:
         """Give the lease *name* back, if it is *owner*'s."""
+        ...
+
+
+class Owners(Protocol):
+    """Which process has which durable run. Used as the store is."""
+
+    async def listed(self) -> list[Owned]:
+        """List all durable runs that have not ended, those first that were taken up first."""
+        ...
+
+    async def take(self, owned: Owned, owner: str, *, now: int, crashes: int, steps: int) -> bool:
+        """
+        Have *owner* have a run from now on, under the next epoch; tell whether it has it.
+
+        It does not where the run is not as *owned* says any more: somebody else was faster, or it has ended.
+        """
+        ...
+
+    async def leases(self, begins: str) -> dict[str, int]:
+        """Give the leases whose names begin so, each with the end of its time, in nanoseconds since 1970."""
         ...
 
 
@@ -181,9 +220,16 @@ class Limits(Protocol):
 
 
 class Store(Protocol):
-    """Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own."""
+    """
+    Where runs are kept. Used from one thread and one loop: the back office's, or a reader's own.
+
+    Attributes:
+        where: What it is called in sentences; holds no secret.
+        suspends: Whether its methods await something, so that they need an event loop to write.
+    """
 
     where: str
+    suspends: bool
 
     @property
     def results(self) -> Results:
@@ -193,6 +239,11 @@ class Store(Protocol):
     @property
     def limits(self) -> Limits:
         """The limits in it."""
+        ...
+
+    @property
+    def owners(self) -> Owners:
+        """Who has the durable runs in it."""
         ...
 
     async def open(self) -> None:
@@ -210,6 +261,7 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: Nothing of it was written.
+            StaleRuns: Nor here: other processes have durable runs in it by now, of a later epoch than its `fences` say.
         """
         ...
 
@@ -219,6 +271,19 @@ class Store(Protocol):
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
         """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
+        ...
+
+    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+        """
+        Have *run*, and its task runs that have not ended, end as Crashed at that time, in nanoseconds since 1970.
+
+        Gives False, and changes nothing, where it has ended, or another process has it by now. Who has a durable run
+        stays as it is.
+        """
+        ...
+
+    async def unfinished(self) -> list[FlowRun]:
+        """List the flow runs that have not ended, oldest first."""
         ...
 
     async def task_runs(
@@ -240,6 +305,10 @@ class Store(Protocol):
 
     async def children(self, run_ids: Sequence[str]) -> list[FlowRun]:
         """List the flow runs that the runs *run_ids* called, oldest first."""
+        ...
+
+    async def below(self, prefix: str) -> list[FlowRun]:
+        """List the flow runs that runs whose ids begin with *prefix* called, on record or not yet, oldest first."""
         ...
 
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
@@ -279,6 +348,18 @@ class Store(Protocol):
     async def facts(self) -> dict[str, str]:
         """Give what `headrace doctor` shows of the store."""
         ...
+
+
+@runtime_checkable
+class Ringing(Protocol):
+    """
+    A store that can tell of what other processes leave in it; the others are looked at now and then.
+
+    Attributes:
+        rang: Called when one has left something, soon and on the loop that appends; not for each, and maybe in vain.
+    """
+
+    rang: Callable[[], None] | None
 
 
 class Codec(Protocol):

@@ -10,6 +10,7 @@ from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun
 from headrace._ports import Batch
 from headrace._stores.memory_limits import MemoryLimits
+from headrace._stores.memory_owners import MemoryOwners
 from headrace._stores.memory_results import MemoryResults
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record, with_key
 
@@ -21,6 +22,7 @@ class MemoryStore:
     """Keeps rows in dicts. Read it from any thread: rows are only ever replaced whole."""
 
     where = "memory:"
+    suspends = False
 
     def __init__(self) -> None:
         self.flows: dict[str, tuple[Any, ...]] = {}
@@ -29,6 +31,7 @@ class MemoryStore:
         self.asked: dict[tuple[str, str], Request] = {}
         self.results = MemoryResults()
         self.limits = MemoryLimits()
+        self.owners = MemoryOwners(self.results, self.flows)
 
     async def open(self) -> None:
         """Nothing is to be opened."""
@@ -38,6 +41,7 @@ class MemoryStore:
 
     async def append(self, batch: Batch) -> None:
         """Keep *batch*; a row of an older epoch than the one kept is passed over."""
+        self.owners.fence(batch)
         for rows, columns, kept in (
             (batch.flow_runs, FLOW_COLUMNS, self.flows),
             (batch.task_runs, TASK_COLUMNS, self.tasks),
@@ -58,6 +62,15 @@ class MemoryStore:
             rows = [row for row in rows if state.lower() in {row[4].lower(), row[5].lower()}]
         rows.sort(key=lambda row: (row[7], row[0]), reverse=True)
         return [flow_record(row) for row in rows[:limit]]
+
+    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+        """Give False: no run outlives the process that this store is in."""
+        return False
+
+    async def unfinished(self) -> list[FlowRun]:
+        """List flow runs that have not ended."""
+        rows = sorted((row for row in list(self.flows.values()) if row[END] is None), key=lambda row: (row[7], row[0]))
+        return [flow_record(row) for row in rows]
 
     async def task_runs(
         self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
@@ -80,6 +93,11 @@ class MemoryStore:
         rows = sorted((row for row in list(self.flows.values()) if row[13] in wanted), key=lambda row: (row[7], row[0]))
         return [flow_record(row) for row in rows]
 
+    async def below(self, prefix: str) -> list[FlowRun]:
+        """List the flow runs that runs under *prefix* called, oldest first."""
+        rows = [row for row in list(self.flows.values()) if row[13] is not None and row[13].startswith(prefix)]
+        return [flow_record(row) for row in sorted(rows, key=lambda row: (row[7], row[0]))]
+
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
         prefixes = {prefix_of(run_id) for run_id in run_ids}
@@ -95,6 +113,7 @@ class MemoryStore:
         below = {run_id, *(task for task in list(self.tasks) if task.startswith(prefix))}
         removed = sum([await self.delete(child.id) for child in await self.children(sorted(below))])
         self.flows.pop(run_id, None)
+        self.owners.held.pop(run_id, None)
         await self.heard(await self.requests([run_id]))
         for task in below:
             self.tasks.pop(task, None)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Unpack
 
 from headrace._model.filters import KeyFilter
+from headrace._model.ids import prefix_of
 from headrace._model.records import StoredResult
 from headrace._ports import Which
 
@@ -27,11 +28,17 @@ class MemoryResults:
         """Give what is kept under *key*."""
         return self.kept.get(key)
 
+    glance = look
+
     async def learn(self, known: KeyFilter, limit: int) -> None:
         """Tell nothing: to look into a dict takes no longer than to look into a filter."""
 
     def close(self) -> None:
         """Keep what there is."""
+
+    async def under(self, prefix: str) -> dict[str, StoredResult]:
+        """Give all whose keys begin with *prefix*."""
+        return {key: kept for key, kept in list(self.kept.items()) if key.startswith(prefix)}
 
     async def listed(
         self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]
@@ -96,5 +103,5 @@ def meant(one: StoredResult, which: Which) -> bool:
         and (task is None or one.task_name == task)
         and (before is None or one.created < before)
         and (expired is None or (one.expires is not None and one.expires <= expired))
-        and not (which.get("cached") and one.key == one.run_id)
+        and not (which.get("cached") and prefix_of(one.key) == prefix_of(one.run_id))
     )

@@ -12,12 +12,12 @@ from headrace._model.records import FlowRun, LogLine, Request, TaskRun, instant,
 FLOW_COLUMNS: Final = (
     "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
     "end_time", "run_count", "tags", "parameters", "parent_id", "durability", "owner", "trace_id", "history",
-    "result_key", "epoch",
+    "result_key", "flow_attempt", "step_id", "step_args", "entrypoint", "epoch",
 )  # fmt: skip
 TASK_COLUMNS: Final = (
     "id", "flow_run_id", "task_name", "state_type", "start_time", "end_time",
     "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt",
-    "result_key", "cached_from", "epoch",
+    "result_key", "cached_from", "step_id", "step_args", "epoch",
 )  # fmt: skip
 LOG_COLUMNS: Final = ("run_id", "at", "level", "logger", "message")
 RESULT_COLUMNS: Final = (
@@ -32,7 +32,8 @@ Transitions = tuple[tuple[str, str, Any, str | None], ...]
 def flow_record(row: Sequence[Any]) -> FlowRun:
     """Read a flow run's row."""
     run_id, name, flow_name, version, kind, state_name, message, created, start, end, *more = row
-    count, tags, parameters, parent, level, owner, trace, history, result_key, _ = more
+    count, tags, parameters, parent, level, owner, trace, history, result_key, *durable = more
+    attempt, step, args, entrypoint, epoch = durable
     state = stored_state((kind, state_name), message, end or start or created, flow_run_id=run_id)
     return FlowRun(
         id=run_id,
@@ -51,6 +52,11 @@ def flow_record(row: Sequence[Any]) -> FlowRun:
         trace_id=trace,
         transitions=transitions(loaded(history), start, end, (kind, state_name), message),
         result_key=result_key,
+        flow_attempt=attempt or 1,
+        step_id=step,
+        step_args=args,
+        entrypoint=entrypoint,
+        epoch=epoch or 1,
     )
 
 
@@ -70,9 +76,11 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         count,
         tags,
         history,
-        _,
+        attempt,
         result_key,
         cached_from,
+        step,
+        step_args,
         _,
     ) = row
     stamp = (kind, state_name or kind.title())
@@ -90,6 +98,9 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         transitions=transitions(loaded(history), start, end, stamp, message),
         result_key=result_key,
         cached_from=cached_from,
+        flow_attempt=attempt or 1,
+        step_id=step,
+        step_args=step_args,
     )
 
 

@@ -88,17 +88,42 @@ LIMITS: Final = (
     ) WITHOUT ROWID
     """,
 )
+# What durable runs are found again by; and who has each that has not ended: whose writes count, by its epoch, and how
+# often processes ended in a row while they ran it and recorded no step beyond so many.
+DURABLE: Final = (
+    "ALTER TABLE flow_run ADD COLUMN flow_attempt INTEGER",
+    "ALTER TABLE flow_run ADD COLUMN step_id TEXT",
+    "ALTER TABLE flow_run ADD COLUMN step_args TEXT",
+    "ALTER TABLE flow_run ADD COLUMN entrypoint TEXT",
+    "ALTER TABLE task_run ADD COLUMN step_id TEXT",
+    "ALTER TABLE task_run ADD COLUMN step_args TEXT",
+    """
+    CREATE TABLE run_owner (
+        run_id TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, since INTEGER NOT NULL,
+        crashes INTEGER NOT NULL, steps INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+)
 # STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
-STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS)
+STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS, DURABLE)
 VERSION: Final = len(STEPS)
 WITH_RESULTS: Final = 3
 WITH_LIMITS: Final = 4
+WITH_OWNERS: Final = 5
+COLUMNS_OF_OWNERS: Final = ("step_id", "step_args", "entrypoint")
 
 
 def as_of(version: int, statement: str) -> str | None:
     """Give the reading *statement* for a file of an older *version*, which looking changes not; None: it has none."""
     if version < WITH_LIMITS and " FROM slot_" in statement:
         return None
+    if version < WITH_OWNERS:
+        if " FROM run_owner" in statement:
+            return None
+        for column in COLUMNS_OF_OWNERS:
+            statement = statement.replace(column, "NULL")
+        if " FROM flow_run" in statement:
+            statement = statement.replace("flow_attempt", "NULL")
     if version >= WITH_RESULTS:
         return statement
     if " FROM result" in statement:
@@ -165,6 +190,37 @@ FORGET_RESULTS: Final = (
 COUNT_RESULTS: Final = "SELECT count(*), coalesce(sum(size), 0) FROM result"
 TAKEN: Final = "SELECT DISTINCT storage, name FROM result WHERE name IN (SELECT value FROM json_each(?))"
 READ_RESULTS: Final = f"SELECT {', '.join(RESULT_COLUMNS)} FROM result"
+UNDER: Final = f"{READ_RESULTS} WHERE key >= ? AND key < ?"
+# A run's first row makes its writer the owner; it is nobody's any more once it has ended.
+OWN: Final = (
+    "INSERT INTO run_owner (run_id, owner, epoch, since, crashes, steps) "
+    f"SELECT {VALUE.format(0)}, {VALUE.format(1)}, {VALUE.format(2)}, {VALUE.format(3)}, 0, 0 FROM json_each(?) "
+    "WHERE true ON CONFLICT (run_id) DO NOTHING"
+)
+LET_GO: Final = "DELETE FROM run_owner WHERE run_id IN (SELECT value FROM json_each(?))"
+# Of the runs given, each with the epoch of its writer: those on record that somebody else has, or has ended, by now.
+STALE: Final = (
+    f"WITH mine (run_id, epoch) AS (SELECT {VALUE.format(0)}, {VALUE.format(1)} FROM json_each(?)) "
+    "SELECT run_id FROM mine WHERE EXISTS (SELECT 1 FROM flow_run WHERE id = mine.run_id) AND NOT EXISTS "
+    "(SELECT 1 FROM run_owner WHERE run_owner.run_id = mine.run_id AND run_owner.epoch = mine.epoch)"
+)
+_OWNED: Final = "SELECT run_id, owner, epoch, since, crashes, steps FROM run_owner"
+LIST_OWNED: Final = f"{_OWNED} ORDER BY since, run_id"
+TAKE: Final = (
+    "UPDATE run_owner SET owner = :owner, epoch = epoch + 1, since = :now, crashes = :crashes, steps = :steps "
+    "WHERE run_id = :run_id AND epoch = :epoch"
+)
+READ_UNFINISHED: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run WHERE end_time IS NULL ORDER BY created, id"
+# The end of a run whose process told of none. What it went through before is told by its history, or by its start.
+_CRASHED: Final = (
+    "state_type = 'CRASHED', state_name = 'Crashed', message = :why, end_time = :at, history = "
+    "json_insert(coalesce(history, CASE WHEN start_time IS NULL THEN '[]' ELSE "
+    "json_array(json_array('RUNNING', 'Running', start_time, NULL)) END), "
+    "'$[#]', json_array('CRASHED', 'Crashed', :at, :why))"
+)
+CRASH_FLOW: Final = f"UPDATE flow_run SET {_CRASHED} WHERE id = :id AND end_time IS NULL AND owner IS :owner"
+CRASH_TASKS: Final = f"UPDATE task_run SET {_CRASHED} WHERE id >= :first AND id < :last AND end_time IS NULL"
+LEASES: Final = "SELECT name, owner, expires FROM lease WHERE name >= ? AND name < ?"
 KEYS: Final = "SELECT id, key FROM result WHERE id > ? ORDER BY id LIMIT ?"
 LOOK: Final = f"{READ_RESULTS} WHERE key = ?"
 RECALL: Final = f"{READ_RESULTS} WHERE key IN (SELECT value FROM json_each(?))"

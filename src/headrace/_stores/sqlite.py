@@ -28,6 +28,7 @@ from headrace._stores import schema
 from headrace._stores.encoding import as_json, cleaned, statements
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
 from headrace._stores.sqlite_limits import SQLiteLimits
+from headrace._stores.sqlite_owners import SQLiteOwners
 from headrace._stores.sqlite_results import SQLiteResults
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
 
@@ -48,6 +49,8 @@ class SQLiteStore:
         synchronous: SQLite's setting for every commit; None: FULL where a durable flow is among it, else NORMAL.
     """
 
+    suspends = False
+
     def __init__(self, path: Path, synchronous: str | None = None) -> None:
         # Absolute from the start: a flow may change the working directory.
         self.path = path.absolute()
@@ -63,6 +66,7 @@ class SQLiteStore:
         self.asked_version: int | None = None
         self.results = SQLiteResults(self)
         self.limits = SQLiteLimits(self)
+        self.owners = SQLiteOwners(self)
 
     async def open(self) -> None:
         """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""
@@ -131,6 +135,7 @@ class SQLiteStore:
             self.settle_synchronous(connection, batch.strict)
             self.patiently("BEGIN IMMEDIATE")
             try:
+                self.owners.fence(connection, batch)
                 for statement, values in statements(batch):
                     connection.execute(statement, values)
                 self.patiently("COMMIT")
@@ -266,6 +271,20 @@ class SQLiteStore:
         statement = f"{schema.READ_FLOWS}{condition} ORDER BY created DESC, id DESC LIMIT ?"
         return [flow_record(row) for row in await self.rows(statement, [*values, limit])]
 
+    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+        """Have a run whose process has ended be Crashed, in one transaction."""
+        prefix = prefix_of(run.id)
+        values = {"id": run.id, "owner": run.owner, "why": why, "at": at, "first": prefix, "last": prefix + LAST}
+        async with self.writing() as connection:
+            if not connection.execute(schema.CRASH_FLOW, values).rowcount:
+                return False
+            connection.execute(schema.CRASH_TASKS, values)
+        return True
+
+    async def unfinished(self) -> list[FlowRun]:
+        """List flow runs that have not ended."""
+        return [flow_record(row) for row in await self.rows(schema.READ_UNFINISHED, ())]
+
     async def task_runs(
         self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
     ) -> list[TaskRun]:
@@ -291,6 +310,11 @@ class SQLiteStore:
         """List the flow runs that *run_ids* called, oldest first."""
         statement = f"{schema.READ_FLOWS} WHERE parent_id IN (SELECT value FROM json_each(?)) ORDER BY created, id"
         return [flow_record(row) for row in await self.rows(statement, (as_json(list(run_ids)),))]
+
+    async def below(self, prefix: str) -> list[FlowRun]:
+        """List the flow runs that runs under *prefix* called, oldest first."""
+        statement = f"{schema.READ_FLOWS} WHERE parent_id >= ? AND parent_id < ? ORDER BY created, id"
+        return [flow_record(row) for row in await self.rows(statement, (prefix, prefix + LAST))]
 
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
@@ -319,6 +343,8 @@ class SQLiteStore:
                 connection.execute("DELETE FROM task_run WHERE id >= ? AND id < ?", (prefix, prefix + LAST))
                 connection.execute("DELETE FROM log WHERE run_id >= ? AND run_id < ?", (prefix, prefix + LAST))
                 connection.execute("DELETE FROM result WHERE key >= ? AND key < ?", (prefix, prefix + LAST))
+                connection.execute("DELETE FROM run_owner WHERE run_id = ?", (flow,))
+            self.asked_version = None
             connection.execute(schema.FORGET_ENDED)
         return len(doomed)
 
@@ -326,6 +352,7 @@ class SQLiteStore:
         """Leave *request* if its run goes on, and take away what was asked of runs that do not."""
         values = (request.what, request.why, nanoseconds(request.at), request.run_id)
         async with self.writing() as connection:
+            self.asked_version = None
             connection.execute(schema.FORGET_ENDED)
             return connection.execute(schema.ASK, cleaned(values)).rowcount == 1
 
@@ -372,7 +399,6 @@ class SQLiteStore:
             await self.open()
         connection = self.writer
         assert connection is not None
-        self.asked_version = None
         try:
             self.patiently("BEGIN IMMEDIATE")
             yield connection

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, Unpack
 
 from headrace._model.filters import KeyFilter
+from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Which
 from headrace._stores import schema
@@ -74,6 +75,8 @@ class SQLiteResults:
             raise StoreUnavailable(self.database.where, str(error)) from None
         return None if row is None else result_record((key, *row[1:]))
 
+    glance = look
+
     def connected(self) -> sqlite3.Connection:
         """Open a connection that only reads, and waits for nobody."""
         place = f"{Path(self.database.where).as_uri()}?mode=ro"
@@ -103,6 +106,11 @@ class SQLiteResults:
             connection, self.reader = self.reader, None
             if connection is not None:
                 connection.close()
+
+    async def under(self, prefix: str) -> dict[str, StoredResult]:
+        """Give all whose keys begin with *prefix*."""
+        rows = await self.database.rows(schema.UNDER, (prefix, prefix + LAST))
+        return {row[0]: result_record(row) for row in rows}
 
     async def listed(
         self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]
@@ -167,7 +175,7 @@ def conditions(after: StoredResult | None, which: Which) -> tuple[str, list[Any]
             where.append(condition)
             values.append(value)
     if which.get("cached"):
-        where.append("key <> run_id")
+        where.append(f"substr(key, 1, {PREFIX_LENGTH}) <> substr(run_id, 1, {PREFIX_LENGTH})")
     if after is not None:
         where.append("(created, key) < (?, ?)")
         values += [after.created, cleaned(after.key)]

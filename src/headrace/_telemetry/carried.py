@@ -137,6 +137,9 @@ class CarriedTrace:
             span.note("place_below", above.trace_id, above.span_id)  # one that the body has opened
         return otel.attach(api.set_span_in_context(span))
 
+    def renamed(self, run: Any) -> None:
+        """Do nothing: what is on record is found again where it is recorded."""
+
     def detach(self, token: Any) -> None:
         """Make what was current before current again."""
         otel.detach(token)

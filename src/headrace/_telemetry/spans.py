@@ -95,6 +95,8 @@ class SpanMaker:
             above = incoming
             around = api.set_span_in_context(NonRecordingSpan(incoming), around)
         trace_id = above.trace_id if above.is_valid else ids.trace_id(run.id)
+        if run.scope.past is not None and run.scope.past.trace_id is not None:
+            trace_id, incoming = run.scope.past.trace_id, None  # it goes on in the trace in which it began
         about = {f"headrace.{run.spec.kind}.name": run.spec.name, f"headrace.{run.spec.kind}_run.id": run.id}
         found = self.provider.sampler.should_sample(around, trace_id, run.spec.name, INTERNAL, about, ())
         trace = TraceOfRun(trace_id, base, found.decision is Decision.RECORD_AND_SAMPLE, self.bounds)

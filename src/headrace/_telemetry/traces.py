@@ -69,6 +69,15 @@ class TraceOfRun:
                 run.span = span = self.elsewhere(run, own, above)
         return otel.attach(Context({**around, KEY: span}))
 
+    def renamed(self, run: Any) -> None:
+        """Have the span of *run*, which was attached, be that of the id which it has by now."""
+        if not run.number:
+            self.base = ids.span_base(run.scope.prefix)
+        span = run.span
+        if type(span) is LightSpan:
+            trace_id, _, remote, flags, state = span.context[:5]
+            span.context = SpanContext(trace_id, ids.span_id(self.base, run.number), remote, flags, state)
+
     def carried(self) -> tuple[int, bool, str]:
         """Give what another process has to know to go on in the trace."""
         return self.trace_id, self.sampled, "" if self.state is None else self.state.to_header()

@@ -14,7 +14,7 @@ from headrace.cli.clear import clear
 from headrace.cli.kept import find_result, lies_in, shown_key, shown_place
 from headrace.cli.objects import result_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
-from headrace.cli.reading import has_expired, short_id, store_of_settings, wait_for
+from headrace.cli.reading import has_expired, is_cached, short_id, store_of_settings, wait_for
 from headrace.cli.wording import clock, weighed
 from headrace.errors import NoDatabaseYet, NothingKept
 
@@ -139,7 +139,7 @@ def described(one: StoredResult, noun: str, now: int) -> list[tuple[str, str]]:
         whose = f"{short_id(one.run_id)}, which is not recorded any more" if one.run_id else "a transaction"
     return [
         ("Key", one.key),
-        ("Found by", "its cache key" if one.key != one.run_id else "the run that returned it, alone"),
+        ("Found by", "its cache key" if is_cached(one) else "the run that returned it, alone"),
         ("Task" if noun != "flow-run" else "Flow", one.task_name),
         ("Computed by", whose),
         ("Made", clock(instant(one.created), today)),

@@ -73,7 +73,8 @@ def doctor(output: Output) -> None:
         )
     else:
         wait_for(look_into(store, found))
-        look_around(Path(store.where), found)
+        if "://" not in store.where:
+            look_around(Path(store.where), found)
     found.facts["loop lag, median ms"], found.facts["loop lag, worst ms"] = wait_for(loop_lag(asyncio.sleep))
     if float(found.facts["loop lag, median ms"]) > SLOW_LOOP * 1e3:
         found.advice.append(

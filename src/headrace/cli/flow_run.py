@@ -1,4 +1,4 @@
-"""The noun `flow-run`: list, inspect, logs, delete; `cancel` has a file of its own."""
+"""The noun `flow-run`: list, inspect, logs, delete; `cancel`, `resume` and `replay-check` have files of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from headrace.cli.kept import kept_of, lying_beside, result_words
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
-from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, is_dead, resumable, short_id, store_of_settings, wait_for
+from headrace.cli.replay_check import replay_check
+from headrace.cli.resume import resume
 from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
 from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of
@@ -40,14 +42,15 @@ To make one, put this into hello.py and run: python hello.py
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect, cancel and delete flow runs, and read their logs.
+    List, inspect, cancel, resume and delete flow runs, and read their logs.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
 
 
-flow_run.add_command(cancel)
+for command in (cancel, resume, replay_check):
+    flow_run.add_command(command)
 
 
 @flow_run.command(epilog="Example: headrace flow-run ls --limit 5 --state failed")
@@ -61,13 +64,12 @@ flow_run.add_command(cancel)
 def ls(limit: int, state: str | None, output: Output) -> None:
     """List flow runs, newest first."""
     wanted = None if state is None else state.encode(errors="replace").decode()
-    nothing = "There are no flow runs yet."
+    nothing, left = "There are no flow runs yet.", set[str]()
     try:
         store = store_of_settings()
-        runs = wait_for(store.flow_runs(limit=limit, state=wanted))
+        runs, left = wait_for(found(store, limit, wanted))
         if not runs and wanted is not None and wait_for(store.flow_runs(limit=1)):
-            close = nearest(wanted.lower(), [kind.value.lower() for kind in StateType])
-            nothing = f"No flow run is in state {wanted!r}{close}"
+            nothing = f"No flow run is in state {wanted!r}{meant(wanted)}"
         elif not runs:
             nothing += f" {FIRST_FLOW}"
     except NoDatabaseYet:
@@ -75,11 +77,37 @@ def ls(limit: int, state: str | None, output: Output) -> None:
     except NothingKept as error:
         runs, nothing = [], str(error)
     if output == "json":
-        show_json([flow_object(run) for run in runs])
+        show_json([flow_object(run, left) for run in runs])
     elif not runs:
         say(nothing)
     else:
-        say(*listed(page(), runs))
+        on = page()
+        say(*listed(on, runs))
+        one = next((run for run in runs if run.id in left), None)
+        if one is not None:
+            say(
+                "",
+                on.paint(f"To go on with one that was left behind: headrace flow-run resume {short_id(one.id)}", "dim"),
+            )
+
+
+async def found(store: Store, limit: int, state: str | None) -> tuple[list[FlowRun], set[str]]:
+    """
+    Read the newest flow runs, at most *limit*; with them, the ids of those that can go on.
+
+    Those in state Crashed are also those whose process has ended without a word, though nobody has recorded that yet.
+    """
+    runs = await store.flow_runs(limit=limit, state=state)
+    if state is not None and state.upper() == StateType.CRASHED:
+        runs += [run for run in await store.unfinished() if is_dead(run)]
+        runs = sorted(runs, key=lambda run: run.start_time or datetime.max.replace(tzinfo=UTC), reverse=True)[:limit]
+    return runs, await resumable(store, runs)
+
+
+def meant(state: str) -> str:
+    """Give the type of state that was perhaps meant by *state*, which is none; "." for none, or where it is one."""
+    known = [kind.value.lower() for kind in StateType]
+    return "." if state.lower() in known else nearest(state.lower(), known)
 
 
 def listed(on: Page, runs: list[FlowRun]) -> list[str]:
@@ -122,9 +150,13 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
     if output == "json":
         show_json(wait_for(inspected_object(store, run_id)))
         return
-    run, top, lines, kept, slots = wait_for(inspected(store, run_id, limit))
+    run, top, lines, kept, slots, left = wait_for(inspected(store, run_id, limit))
     on = page()
-    say(*facts(on, described(run, lines, kept, slots, store.where)), "", *tree(on, top, datetime.now(UTC)))
+    say(
+        *facts(on, described(run, lines, kept, slots, store.where, run.id in left)),
+        "",
+        *tree(on, top, datetime.now(UTC)),
+    )
     first = next((call.run for call in top.calls if isinstance(call.run, TaskRun)), None)
     if first is not None:
         say("", on.paint(f"One task run of it: headrace task-run inspect {short_id(first.id)}", "dim"))
@@ -132,11 +164,16 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
 
 async def inspected(
     store: Store, asked: str, limit: int
-) -> tuple[FlowRun, Call, int, StoredResult | None, list[Party]]:
-    """Read the run that begins with *asked*: its calls, the number of its log lines, what is kept of it, its slots."""
+) -> tuple[FlowRun, Call, int, StoredResult | None, list[Party], set[str]]:
+    """
+    Read the run that begins with *asked*: its calls, the number of its log lines, what is kept of it, its slots.
+
+    With it, the ids of the runs that can go on.
+    """
     run = await find_flow_run(store, asked)
     lines = len(await store.logs([run.id], limit=COUNTED + 1))
-    return run, await calls_of(store, run, limit), lines, await kept_of(store, run), await slots_of(store, run)
+    calls, kept, slots = await calls_of(store, run, limit), await kept_of(store, run), await slots_of(store, run)
+    return run, calls, lines, kept, slots, await resumable(store, [run])
 
 
 async def inspected_object(store: Store, asked: str) -> dict[str, object]:
@@ -145,7 +182,7 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
     tasks = await store.task_runs(prefix_of(run.id))
     subflows = await store.children([run.id, *(task.id for task in tasks)])
     return {
-        **flow_object(run),
+        **flow_object(run, await resumable(store, [run])),
         "log_count": len(await store.logs([run.id])),
         "task_runs": [task_object(task) for task in tasks],
         "subflow_runs": [flow_object(flow) for flow in subflows],
@@ -154,9 +191,9 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
 
 
 def described(
-    run: FlowRun, lines: int, kept: StoredResult | None, slots: list[Party], where: str
+    run: FlowRun, lines: int, kept: StoredResult | None, slots: list[Party], where: str, goes_on: bool
 ) -> list[tuple[str, str]]:
-    """Give what is to be said of *run* itself."""
+    """Give what is to be said of *run* itself; whether it *goes_on* where somebody resumes it."""
     now = datetime.now(UTC)
     state = plain(run.state)
     host, pid = (run.owner or ":").split(":")[:2]
@@ -176,6 +213,8 @@ def described(
         ("Trace id", run.trace_id or ""),
         ("Ran in", f"process {pid} on {host}" if pid else ""),
         ("Durability", run.durability),
+        ("Resumed", "" if run.epoch == 1 else counted(run.epoch - 1, "time")),
+        ("To go on", f"headrace flow-run resume {short_id(run.id)}" if goes_on else ""),
         ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
         ("Result", result_words(run, kept)),
         *slot_facts(slots),

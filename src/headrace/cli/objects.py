@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun, moment
-from headrace.cli.reading import has_expired, is_dead
+from headrace.cli.reading import has_expired, is_cached, is_dead
 
 
-def flow_object(run: FlowRun) -> dict[str, Any]:
-    """Give *run* as an object of JSON."""
+def flow_object(run: FlowRun, resumable: Collection[str] = ()) -> dict[str, Any]:
+    """Give *run* as an object of JSON; it can be resumed if it is one of *resumable*."""
     return {
         "id": run.id,
         "name": run.name,
@@ -23,6 +24,8 @@ def flow_object(run: FlowRun) -> dict[str, Any]:
         "parent_id": run.parent_id,
         "run_count": run.run_count,
         "durability": run.durability,
+        "times_resumed": run.epoch - 1,
+        "resumable": run.id in resumable,
         "owner": run.owner,
         "trace_id": run.trace_id,
         "result_key": run.result_key,
@@ -51,7 +54,7 @@ def result_object(one: StoredResult, now: int) -> dict[str, Any]:
     """Give what is recorded of a result as an object of JSON, without its bytes; *now* in nanoseconds since 1970."""
     return {
         "key": one.key,
-        "cached": one.key != one.run_id,
+        "cached": is_cached(one),
         "run_id": one.run_id or None,
         "task_name": one.task_name,
         "created": moment(one.created),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 from headrace import _owners
 from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, run_id
-from headrace._model.records import FlowRun, StoredResult, TaskRun
+from headrace._model.records import FlowRun, Owned, StoredResult, TaskRun
 from headrace._ports import Store
 from headrace._runtime import open_store
 from headrace.errors import AmbiguousRunId, NothingKept, RunNotFound
@@ -139,6 +140,26 @@ def is_dead(run: FlowRun) -> bool:
     Proved on the machine on which it ran only, by its boot and the process's number and start; elsewhere nobody knows.
     """
     return run.end_time is None and run.owner is not None and _owners.gone(run.owner)
+
+
+async def left_behind(store: Store) -> list[Owned]:
+    """List the durable runs that can go on: their processes have ended, or were silent for longer than their leases."""
+    owned = await store.owners.listed()
+    leases = await store.owners.leases(_owners.PROCESS) if owned else {}
+    now = time.time_ns()
+    return [one for one in owned if _owners.dead(one.owner, leases, one.since, now)]
+
+
+async def resumable(store: Store, runs: Iterable[FlowRun]) -> set[str]:
+    """Give the ids of those of *runs* that can go on."""
+    if all(run.durability != "strict" or (run.state.is_final() and not run.state.is_crashed()) for run in runs):
+        return set()
+    return {one.run_id for one in await left_behind(store)}
+
+
+def is_cached(one: StoredResult) -> bool:
+    """Tell whether other runs may find *one*: it is not kept for one run alone, nor for what that has drawn or got."""
+    return not (one.run_id and one.key.startswith(prefix_of(one.run_id)))
 
 
 def has_expired(one: StoredResult, now: int) -> bool:

@@ -11,28 +11,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.testing.counting import counting_ids as counting_ids
+    from headrace.testing.crashes import CrashFound as CrashFound
+    from headrace.testing.crashes import Sweep as Sweep
+    from headrace.testing.crashes import crash_at_every_commit as crash_at_every_commit
     from headrace.testing.harness import Harness as Harness
     from headrace.testing.harness import headrace_test_harness as headrace_test_harness
     from headrace.testing.refusals import VirtualTimeError as VirtualTimeError
+    from headrace.testing.replays import Verdict as Verdict
+    from headrace.testing.replays import replay as replay
+    from headrace.testing.stubs import stubbed as stubbed
     from headrace.testing.traces import trace_as_text as trace_as_text
     from headrace.testing.virtual import VirtualTime as VirtualTime
     from headrace.testing.virtual import virtual_time as virtual_time
 
 _PLACES = {
+    "CrashFound": "headrace.testing.crashes",
     "Harness": "headrace.testing.harness",
+    "Sweep": "headrace.testing.crashes",
+    "Verdict": "headrace.testing.replays",
     "VirtualTime": "headrace.testing.virtual",
     "VirtualTimeError": "headrace.testing.refusals",
     "counting_ids": "headrace.testing.counting",
+    "crash_at_every_commit": "headrace.testing.crashes",
     "headrace_test_harness": "headrace.testing.harness",
+    "replay": "headrace.testing.replays",
+    "stubbed": "headrace.testing.stubs",
     "trace_as_text": "headrace.testing.traces",
     "virtual_time": "headrace.testing.virtual",
 }
 __all__ = [
+    "CrashFound",
     "Harness",
+    "Sweep",
+    "Verdict",
     "VirtualTime",
     "VirtualTimeError",
     "counting_ids",
+    "crash_at_every_commit",
     "headrace_test_harness",
+    "replay",
+    "stubbed",
     "trace_as_text",
     "virtual_time",
 ]

@@ -97,7 +97,7 @@ class Harness:
         if self.closed:
             return
         done = threading.Event()
-        self._runtime.journal.ask(lambda _error: done.set())
+        self._runtime.journal.ask(lambda _error: done.set(), whole=True)
         done.wait(COMMITTED_WITHIN)
 
 

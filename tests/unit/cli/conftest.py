@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.recorded import CACHING, KILLED, PIPELINE, Teller, record, rewritten
+from tests.unit.cli.recorded import CACHING, KILLED, PIPELINE, Shop, Teller, record, rewritten
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +57,9 @@ def tell_own_cache(cached_home: Path, tmp_path: Path) -> Teller:
     shutil.copytree(cached_home, own)
     rewritten(own, "UPDATE result SET storage = ? WHERE storage IS NOT NULL", str(own / "results"))
     return Teller(own)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A program whose durable flows are left behind."""
+    return Shop(tmp_path)

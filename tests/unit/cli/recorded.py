@@ -6,8 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 from click.testing import CliRunner, Result
 
 from headrace.cli import headrace
+from tests.chaos.processes import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -129,16 +130,22 @@ again()
 """
 
 KILLED = """
-import os, signal
+import os, signal, sqlite3, time
 from headrace import flow, task
 
 @task
 def kept():
     pass
 
+def is_recorded(name):
+    with sqlite3.connect(os.path.join(os.environ["HEADRACE_HOME"], "headrace.db")) as database:
+        return database.execute("SELECT 1 FROM task_run WHERE task_name = ?", (name,)).fetchone()
+
 @task
 def stopped_short():
-    kept()  # is recorded before the durable flow goes on, and so is all before it
+    kept()  # is recorded before the durable flow goes on; that this task is at work, a moment after
+    while not is_recorded("stopped_short"):
+        time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
 @flow(durable=True)
@@ -147,6 +154,111 @@ def killed():
 
 killed()
 """
+
+ORDERS = """
+import os, sys, time
+from pathlib import Path
+from headrace import flow, get_run_logger, run, task
+
+HERE = Path(__file__).parent
+
+@task
+def charge(order):
+    with open(HERE / "charged", "a") as file:
+        print(order, file=file)
+    return f"receipt {order}"
+
+@task
+def ship(order):
+    if not (HERE / "mended").exists():
+        os.kill(os.getpid(), 9)
+    if order == "lost":
+        raise LookupError("no such parcel\x1b[2J")
+    get_run_logger().warning("shipping %s", order)
+    while (HERE / "slow").exists():
+        (HERE / "shipping").touch()
+        time.sleep(0.01)
+    return {"shipped": order}
+
+@flow(durable=True)
+def order(number):
+    print("order", number)
+    receipt = charge(number)
+    return [receipt, ship(number)]
+
+@flow(durable=True)
+async def order_later(number):
+    return order(number)
+
+if __name__ == "__main__":
+    called = globals()[sys.argv[1]](sys.argv[2])
+    run(called) if sys.argv[1] == "order_later" else called
+"""
+
+
+class Shop:
+    """A program whose durable flows end their process where they ship, until it is mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.log = folder / "log"
+        self.program = folder / "orders.py"
+        self.program.write_text(ORDERS, encoding="utf-8")
+
+    def killed(self, number: str, flow: str = "order") -> str:
+        """Have the order *number* be left behind; give the id of its run."""
+        done = self.ended(str(self.program), flow, number)
+        assert done.returncode == -9, done.stderr
+        return Teller(self.home).id_of(flow.replace("_", "-"))
+
+    def mend(self) -> None:
+        """Have orders be shipped from now on."""
+        (self.folder / "mended").touch()
+
+    def change(self, old: str, new: str) -> None:
+        """Change the program."""
+        text = self.program.read_text(encoding="utf-8")
+        assert old in text
+        self.program.write_text(text.replace(old, new), encoding="utf-8")
+
+    @property
+    def charged(self) -> list[str]:
+        """The orders that were charged, one for each time."""
+        return (self.folder / "charged").read_text(encoding="utf-8").split()
+
+    def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Speak the command *words* in a process of its own; it must end with *status*."""
+        done = self.ended("-m", "headrace", *words)
+        assert done.returncode == status, done.stderr
+        return done
+
+    def ended(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with *words* to its end."""
+        return subprocess.run(
+            [sys.executable, *words],
+            env=environment(self.home),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    @contextmanager
+    def shipping(self, *words: str) -> Generator[subprocess.Popen[str]]:
+        """Have Python with *words* ship an order for as long as the block lasts; what it says is in `log`."""
+        slow = self.folder / "slow"
+        slow.touch()
+        with self.log.open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, *words], env=environment(self.home), stdout=log, stderr=log, text=True
+            )
+        try:
+            until((self.folder / "shipping").exists)
+            yield process
+        finally:
+            slow.unlink()
+            process.wait(60)
 
 
 def record(program: str, home: Path, *, status: int = 0) -> None:

@@ -11,8 +11,13 @@ import pytest
 from tests.unit.cli.recorded import Teller, record
 
 
+def rows(shown: str) -> list[str]:
+    """The lines of the table, without what stands below it."""
+    return shown.partition("\n\n")[0].splitlines()
+
+
 def test_runs_are_listed_newest_first(tell: Teller) -> None:
-    lines = tell("flow-run", "ls").stdout.splitlines()
+    lines = rows(tell("flow-run", "ls").stdout)
 
     assert lines[0].split() == ["ID", "NAME", "FLOW", "STATE", "STARTED", "TOOK"]
     assert [line.split()[2] for line in lines[1:]] == ["killed", "fails", "child", "pipeline"]
@@ -61,7 +66,7 @@ def test_a_run_whose_process_was_killed_is_shown_as_dead(tell: Teller) -> None:
 
 
 def test_a_narrow_page_leaves_out_columns_and_no_run(tell: Teller) -> None:
-    lines = tell("flow-run", "ls", COLUMNS="40").stdout.splitlines()
+    lines = rows(tell("flow-run", "ls", COLUMNS="40").stdout)
 
     assert lines[0].split() == ["ID", "NAME", "FLOW", "STATE"]
     assert len(lines) == 5

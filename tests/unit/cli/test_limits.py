@@ -320,8 +320,13 @@ def test_a_database_of_an_older_headrace_has_no_limits_until_one_is_created(tell
     older = (
         "import sqlite3, sys\nfrom contextlib import closing\n"
         "with closing(sqlite3.connect(sys.argv[1])) as database, database:\n"
-        "    for statement in ('DROP TABLE slot_limit', 'DROP TABLE slot_claim', 'PRAGMA user_version = 3'):\n"
-        "        database.execute(statement)\n"
+        "    for table in ('slot_limit', 'slot_claim', 'run_owner'):\n"
+        "        database.execute(f'DROP TABLE {table}')\n"
+        "    for column in ('flow_attempt', 'entrypoint', 'step_id', 'step_args'):\n"
+        "        database.execute(f'ALTER TABLE flow_run DROP COLUMN {column}')\n"
+        "    for column in ('step_id', 'step_args'):\n"
+        "        database.execute(f'ALTER TABLE task_run DROP COLUMN {column}')\n"
+        "    database.execute('PRAGMA user_version = 3')\n"
     )
     subprocess.run([sys.executable, "-c", older, str(tell_fresh.home / "headrace.db")], cwd=tmp_path, check=True)
 

@@ -249,5 +249,5 @@ def harness_counted(harness: Harness) -> None:
 
 def test_it_stands_where_people_look_for_it() -> None:
     assert headrace.testing.utilities.headrace_test_harness is headrace.testing.headrace_test_harness
-    with pytest.raises(AttributeError, match="no attribute 'prefect_test_harness'; it has Harness"):
+    with pytest.raises(AttributeError, match="no attribute 'prefect_test_harness'; it has CrashFound, Harness"):
         _ = headrace.testing.prefect_test_harness

@@ -1,0 +1,417 @@
+"""
+The past: what a durable run and the runs below it have recorded, and what is recorded of them from now on.
+
+Each call is named by what it is (`headrace._model.steps`). One whose end is on record is not run again: its caller gets
+what was recorded. What a new one comes to is told to the journal together with its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from headrace._engine import lines
+from headrace._engine.context import resuming
+from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
+from headrace._model.events import PENDING, RESULT, Transition
+from headrace._model.ids import PREFIX_LENGTH, prefix_of
+from headrace._model.records import FlowRun, StoredResult
+from headrace._model.states import State
+from headrace._model.steps import SIZE, arguments, as_called, step_id, told
+from headrace._ports import Host, Store
+from headrace.errors import (
+    HeadraceError,
+    LostRun,
+    NonDeterministicFlow,
+    RecordedError,
+    SerializationError,
+)
+
+PARAMETERS: Final = "parameters"
+TYPE: Final = "headrace.exception.type"
+SENT_WITHIN: Final = timedelta(seconds=10)  # in which spans are sent, as a rule: the SDK does so every 5
+A_WHILE: Final = 1_000_000  # nanoseconds in line that are worth a Pending state
+
+
+class Beyond(BaseException):
+    """The end of a history that is only gone through: *step* is not on record. No Exception, so no code goes on."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class Past:
+    """
+    What is on record of one durable run.
+
+    Attributes:
+        runs: Those on record, by their ids.
+        root_id: The run, and with it all that is called below it.
+        epoch: How often it was taken up: what is written for it is refused once somebody has taken it over.
+        steps: The runs below it that are on record, by what they are called.
+        results: What they came to, and what was drawn for the flow, by its key.
+        last: The last number under each prefix: new runs are numbered from there.
+        earlier: The states that the root went through before it was taken up.
+        problem: What went wrong when it was to be recorded; it stops, and goes on when it is taken up.
+        parameters: What the root was called with, until that is on record.
+        sent_until: What ended until then has had its spans sent.
+        unsent: The runs whose spans are to be made again.
+        lost: Why nothing is recorded for it here any more.
+        doom: Why it is to fail at once instead of going on.
+        taken: Whether the run that goes on from here has begun.
+        over: Whether it has ended, and that is on record.
+        draws: Whether anything was drawn that may not be on record yet.
+        leaves: Whether it is to be left behind, for others to take up.
+        dry: Whether it is only gone through: nothing is run that is not on record.
+    """
+
+    def __init__(self, root_id: str, epoch: int = 1) -> None:
+        self.root_id = root_id
+        self.epoch = epoch
+        self.steps: dict[str, Recorded] = {}
+        self.runs: dict[str, Recorded] = {}
+        self.results: dict[str, StoredResult] = {}
+        self.last: dict[str, int] = {}
+        self.earlier: list[Transition] = []
+        self.root: FlowRun | None = None
+        self.trace_id: int | None = None
+        self.parameters: StoredResult | None = None
+        self.sent_until: datetime | None = None
+        self.unsent: list[tuple[Run, list[Transition]]] = []
+        self.asked: set[str] = set()
+        self.new: dict[str, list[str]] = {}
+        self.lost: Exception | None = None
+        self.problem: Exception | None = None
+        self.taken = self.over = self.dry = self.draws = self.leaves = False
+        self.doom: Exception | None = None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on from where another process, or an earlier call, has left it."""
+        return self.root is not None
+
+    def know(self, runs: Iterable[Recorded]) -> None:
+        """Have *runs* be on record."""
+        for run in runs:
+            self.runs[run.id] = run
+            if run.step_id is not None:
+                self.steps[run.step_id] = run
+            prefix, number = prefix_of(run.id), int(run.id[PREFIX_LENGTH:], 16)
+            self.last[prefix] = max(self.last.get(prefix, 0), number)
+
+    async def load(self, store: Store) -> None:
+        """Read what is on record of the run and of all below it."""
+        found: list[FlowRun] = await store.flow_runs(limit=1, begins=self.root_id)
+        self.root = found[0] if found else None
+        results: dict[str, StoredResult] = {}
+        while found:
+            self.know(found)
+            called: list[FlowRun] = []
+            for flow in found:
+                prefix = prefix_of(flow.id)
+                self.know(await store.task_runs(prefix))
+                results.update(await store.results.under(prefix))
+                called += await store.below(prefix)
+            found = called
+        self.results = results
+
+    def taken_over(self) -> None:
+        """Hear that the process that ran it is gone, and with it perhaps the spans of what it did last."""
+        ends = [run.end_time for run in self.steps.values() if run.end_time is not None]
+        self.sent_until = max(ends) - SENT_WITHIN if ends else None
+
+    async def reload(self, run: Run, host: Host) -> None:
+        """Read again what is on record, before another attempt of *run*: what is done is not done again."""
+        await host.with_store(run.scope.journal, self.load)
+
+    def number(self, run: Run) -> None:
+        """Name *run*, the root itself, and count what it calls from where the record ends."""
+        run.step_id, run.earlier = run.id, self.earlier
+        self.count_on(run)
+
+    def count_on(self, run: Run) -> None:
+        """Number what *run* calls behind what is on record."""
+        scope = run.scope
+        last = self.last.get(scope.prefix, 0)
+        while last and next(scope.counter) < last:
+            pass
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    def name(self, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Find out what *run*, which is about to begin, is called."""
+        parent, spec = run.parent, run.spec
+        assert parent is not None
+        digest = arguments(given(spec, args, kwargs))
+        what, key = f"{spec.kind} {spec.name} {qualified(spec)}", step_key(spec, args, kwargs)
+        by = digest if key is None else f"key {key}"
+        run.step_id = step_id(parent.step_id or parent.id, what, by, nth(parent, (what, by)))
+        run.flow_attempt = parent.scope.attempt
+        run.step_args = told(digest, shown(args, kwargs))
+        self.asked.add(run.step_id)
+
+    def find(self, run: Run) -> Recorded | None:
+        """
+        Give what is on record of *run*, which has been named; it takes the id that it had.
+
+        Raises:
+            NonDeterministicFlow: A step of the same key was called with other arguments.
+        """
+        known = self.steps.get(run.step_id or "")
+        if known is None:
+            if self.resumed and run.parent is not None:
+                self.new.setdefault(run.parent.step_id or "", []).append(as_called(run.spec.name, run.step_args))
+            return None
+        theirs, ours = known.step_args or "", run.step_args or ""
+        if theirs[:SIZE] != ours[:SIZE]:
+            raise NonDeterministicFlow(
+                "The step of one key", [as_called(called(known), theirs)], [as_called(run.spec.name, ours)]
+            )
+        self.rename(run, known.id)
+        return known
+
+    def rename(self, run: Run, run_id: str) -> None:
+        """Have *run* be *run_id*, under which it is on record."""
+        scope = run.scope
+        if isinstance(run, FlowRunning):
+            live = scope.journal.live
+            live.pop(run.id, None)
+            scope.prefix, scope.flow_run_id = prefix_of(run_id), run_id
+            live[run_id] = run
+            known = self.runs[run_id]
+            if isinstance(known, FlowRun):
+                run.attempt = scope.attempt = known.run_count
+                run.earlier = transitions(known)
+            self.count_on(run)
+        else:
+            run.number = int(run_id[PREFIX_LENGTH:], 16)
+            if run.call is not None:
+                run.call.promise.number = run.number
+        if scope.trace is not None:
+            scope.trace.renamed(run)
+
+    async def enter(self, run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any]) -> State[Any] | None:
+        """
+        Name *run*, whose arguments are known now; give the state that it ended in before, None where it is to be run.
+
+        Raises:
+            LostRun: Another process has the run by now.
+            NonDeterministicFlow: What is on record does not fit what is asked for.
+            SerializationError: The parameters of the durable flow cannot be recorded.
+        """
+        problem = self.lost or self.problem
+        if problem is not None:
+            raise problem
+        if run.step_id is not None:  # the root
+            if self.doom is not None:
+                raise self.doom
+            if not self.resumed:
+                await self.keep_parameters(run, host, args, kwargs)
+            return None
+        if run.spec.shape != "call":
+            return None
+        self.name(run, args, kwargs)
+        known = self.find(run)
+        state = None if known is None else await self.recalled(run, host, known)
+        if state is not None:
+            run.ended, run.final = True, state
+            if known is not None:
+                self.show(run, known)
+            return state
+        if self.draws:
+            self.draws = False  # what was drawn is on record before anything is done with it
+            problem = await host.settled(run.scope.journal)
+            if problem is not None:
+                raise problem
+        if self.dry and not isinstance(run, FlowRunning):
+            raise Beyond(as_called(run.spec.name, run.step_args))
+        if self.resumed and isinstance(run, FlowRunning):
+            lines.created(run)
+        if run.call is not None and run.call.submitted and host.clock.now() - run.call.submitted > A_WHILE:
+            run.scope.tell((run, PENDING, run.call.submitted, None))
+        return None
+
+    async def recalled(self, run: Run, host: Host, known: Recorded) -> State[Any] | None:
+        """Give the state in which *run* ended before; None where that does not count, or its value was not kept."""
+        state = known.state
+        if not (state.is_completed() or (state.is_failed() and known.flow_attempt == run.flow_attempt)):
+            return None
+        kept = self.results.get(known.id)
+        if kept is None:
+            return None
+        unpack = partial(run.scope.journal.ledger.vault.unpack, kept)
+        try:
+            value = unpack() if kept.data is not None else await host.aside(unpack)
+        except HeadraceError as error:
+            if not state.is_failed():
+                lines.warn(run, "Runs again, since its recorded result cannot be read: %s", error)
+                return None
+            value = RecordedError("An exception that cannot be read any more", str(error))
+        told: Any = value if state.is_failed() and value.__class__ is dict else {}
+        if TYPE in told:
+            value = RecordedError(str(told[TYPE]), str(told["message"]))
+        return State(
+            state.type,
+            state.name,
+            message=state.message,
+            data=value,
+            timestamp=state.timestamp,
+            flow_run_id=run.scope.flow_run_id,
+            task_run_id=run.id if isinstance(run, TaskRunning) else None,
+        )
+
+    def show(self, run: Run, known: Recorded) -> None:
+        """
+        Have the spans of *run*, which was run elsewhere, made again where they may have been lost with its process.
+
+        So it is with what ended in the last moments: spans are sent in batches. One that did arrive has the same id.
+        """
+        observer = run.scope.journal.observer
+        lost = self.sent_until is not None and known.end_time is not None and known.end_time > self.sent_until
+        if observer is None or run.scope.trace is None or run.span is None or not lost:
+            return
+        run.attempt, run.group = known.run_count, None
+        run.span.set_attribute("headrace.recovered", True)
+        self.unsent.append((run, transitions(known)))
+        if len(self.unsent) == 1:
+            run.scope.journal.errand(self.send, nobody_hears)
+
+    async def send(self, _store: Store) -> None:
+        """Hand the runs whose spans are to be made again to the observer, on the back office's thread."""
+        unsent, self.unsent = self.unsent, []
+        for run, states in unsent:
+            observer = run.scope.journal.observer
+            if observer is not None:
+                observer.ended(run, states)
+
+    def check(self, run: Run) -> None:
+        """
+        See that *run*, whose body has returned, has asked for every step that it had asked for before.
+
+        Raises:
+            NonDeterministicFlow: It has not.
+        """
+        if not self.resumed:
+            return
+        parents = self.below(run)
+        left = [one for one in parents if one.step_id not in self.asked]
+        if left:
+            raise NonDeterministicFlow(
+                run.label,
+                [as_called(called(one), one.step_args) for one in left],
+                self.new.get(run.step_id or "", ()),
+            )
+
+    def below(self, run: Run) -> list[Recorded]:
+        """Give what *run* itself has on record of this attempt of its flow, and that counts."""
+        own, attempt = run.id, run.scope.attempt
+        found: list[Recorded] = []
+        for one in self.steps.values():
+            above = one.parent_id if isinstance(one, FlowRun) else (one.parent_task_run_id or one.flow_run_id)
+            ended = one.state.is_completed() or one.state.is_failed()
+            if above == own and ended and one.flow_attempt == attempt and one.id in self.results:
+                found.append(one)
+        return found
+
+    # -- recording --------------------------------------------------------------------------------------------------
+
+    async def keep_parameters(self, run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record what the root was called with, so that it can be called again."""
+        try:
+            called = {"args": list(args), "kwargs": kwargs}
+            self.parameters = await self.packed(run, host, f"{run.id} {PARAMETERS}", called)
+        except SerializationError as error:
+            raise SerializationError(
+                f"The parameters of the durable flow {run.spec.name!r} cannot be recorded, so it could not be resumed: "
+                f"{error}"
+            ) from None
+
+    async def keep(self, run: Run, host: Host, state: State[Any]) -> None:
+        """
+        Record what *run*, which ends in *state*, came to.
+
+        Raises:
+            SerializationError: Its value has no form in which it could be kept.
+        """
+        if self.lost is not None or self.dry or run.spec.options.get("persist_result") is False:
+            return
+        if state.is_completed():
+            try:
+                run.recorded = await self.packed(run, host, run.id, state.data)
+            except SerializationError as error:
+                raise SerializationError(
+                    f"The result of {run.label} in a durable flow cannot be recorded: {error} Return plain data, or "
+                    f"say persist_result=False: then it is run again when the flow is resumed."
+                ) from None
+        elif state.is_failed():
+            raised = state.data
+            try:
+                run.recorded = await self.packed(run, host, run.id, raised)
+                if isinstance(raised, BaseException):
+                    run.scope.journal.ledger.vault.unpack(run.recorded)  # many can be taken apart, and not made again
+            except HeadraceError:
+                text = {TYPE: type(raised).__name__, "message": str(raised)}
+                run.recorded = await self.packed(run, host, run.id, text)
+
+    async def packed(self, run: Run, host: Host, key: str, value: Any) -> StoredResult:
+        """Give *value* in the form in which it is stored under *key*."""
+        vault = run.scope.journal.ledger.vault
+        form = partial(formed, vault, key, run, value)
+        kept: StoredResult = await host.aside(form) if vault.heavy(value) else form()
+        if key == run.id and run.result_key is None:
+            run.result_key = key
+        return kept
+
+    def drawn(self, run: Run, what: str, draw: Any) -> Any:
+        """Give what was drawn as *what* before, at this place; else draw it now, and record it."""
+        scope = run.scope
+        key = f"{scope.prefix}{step_id(run.step_id or run.id, what, None, nth(run, what))}"
+        vault = scope.journal.ledger.vault
+        kept = self.results.get(key)
+        if kept is not None:
+            return vault.unpack(kept)
+        value = draw()
+        kept = self.results[key] = formed(vault, key, run, value)
+        scope.tell((run, RESULT, scope.journal.now(), kept))
+        self.draws = True
+        return value
+
+    def lose(self) -> None:
+        """Hear that another process has taken the run over."""
+        self.lost = LostRun(self.root_id)
+
+
+def nobody_hears(_value: Any, _error: Exception | None) -> None:
+    """Take what came of an errand that nobody waits for."""
+
+
+def formed(vault: Any, key: str, run: Run, value: Any) -> StoredResult:
+    """Give *value*, which *run* came to or drew, in the form in which it is stored under *key*."""
+    now, name = run.scope.journal.now(), run.spec.name
+    small = vault.small(value)
+    if small is not None:
+        data, digest = small
+        return StoredResult(key, run.id, name, now, None, "json", len(data), digest, data=data)
+    form = vault.pack(value, vault.codec(None), vault.storage(None), key.replace(" ", "-"), beside=False)
+    parts = (form.codec, form.size, form.digest, form.storage, form.name, None, form.data)
+    return StoredResult(key, run.id, name, now, None, *parts)
+
+
+def past_of(run: FlowRunning) -> Past | None:
+    """Give the past of *run*, which begins: that of the durable run it is part of, or its own; None: it has none."""
+    scope, parent = run.scope, run.parent
+    if scope.level != "strict" or not scope.journal.keeps_results or (parent is not None and parent.inherited):
+        return None
+    if parent is not None and isinstance(parent.scope.past, Past):
+        return parent.scope.past
+    past: Past | None = resuming.get()
+    if past is None or past.root_id != run.id:
+        past = Past(run.id)
+    else:
+        run.attempt = scope.attempt = past.root.run_count if past.root is not None else 1
+    past.number(run)
+    return past

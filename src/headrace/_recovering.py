@@ -1,0 +1,123 @@
+"""Recovering: a runtime takes up the durable runs that others left behind, where it knows their flows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from headrace import _runtime
+from headrace._engine.life import drive
+from headrace._homes import quietly
+from headrace._loading import known
+from headrace._model.records import FlowRun
+from headrace._resuming import claimed, going_on
+from headrace._runtime import Opening
+from headrace._submission import submit
+from headrace.errors import CrewGone, HeadraceError, NotResumable, RunHeld, StoreUnavailable
+from headrace.futures import Future
+
+log: Final = logging.getLogger("headrace.engine")
+
+
+class Unknown(NotResumable):
+    """The flow of a run is none of this program's."""
+
+
+def known_here(run: FlowRun) -> Any:
+    """
+    Give the flow of *run*, if this program has it: the code of other programs on the same database is not loaded.
+
+    Raises:
+        Unknown: It has not.
+    """
+    flow = known(run.entrypoint or "", run.flow_name)
+    if flow is None:
+        raise Unknown(run.id, "this program does not have its flow", f"headrace flow-run resume {run.id[:8]}")
+    return flow
+
+
+# By the runtime that they take up runs for, those that are open, the latest last: it is the one that does.
+at_work: Final[WeakKeyDictionary[_runtime.Runtime, list[Recovery]]] = WeakKeyDictionary()
+
+
+class Recovery:
+    """
+    Takes up runs for one *opening*, as long as that is open.
+
+    Attributes:
+        passed: The runs that are not for it, or that it has failed to take up; it does not try them again.
+        trying: Those that it is taking up, or has taken up; each until it has ended here. One that waits for its turn
+            is in no list of what is in progress.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.loop: Any = opening.loop
+        self.passed: set[str] = set()
+        self.trying: set[str] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to look, and go on twice a second."""
+        journal = self.opening.journal
+        at_work.setdefault(self.opening.runtime, []).append(self)
+        journal.recovering = self.heard
+        journal.ask(lambda _problem: None)
+
+    def stop(self) -> None:
+        """Take up no more; those that were opened earlier and are not closed yet go on."""
+        others = at_work[self.opening.runtime]
+        others.remove(self)
+        self.opening.journal.recovering = others[-1].heard if others else None
+
+    def heard(self, run_ids: Iterable[str]) -> None:
+        """Hear of runs that were left behind; on the back office's thread, where nothing is to be waited for."""
+        fresh = [run_id for run_id in run_ids if run_id not in self.passed and run_id not in self.trying]
+        self.trying.update(fresh)
+        if not fresh:
+            return
+        if self.loop is not None:
+            quietly(self.loop, self.begin, fresh)
+        else:
+            threading.Thread(target=self.in_thread, args=(fresh,), name="headrace recovery", daemon=True).start()
+
+    def begin(self, run_ids: Iterable[str]) -> None:
+        """Take up *run_ids*, one after the other, on the loop."""
+        task = self.loop.create_task(self.take_up_all(_runtime.host_for(True), run_ids))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def in_thread(self, run_ids: Iterable[str]) -> None:
+        """Take up *run_ids*, one after the other, in this thread."""
+        drive(self.take_up_all(_runtime.thread_host, run_ids))
+
+    async def take_up_all(self, host: Any, run_ids: Iterable[str]) -> None:
+        """Take up *run_ids*, one after the other."""
+        for run_id in run_ids:
+            await self.take_up(host, run_id)
+
+    async def take_up(self, host: Any, run_id: str) -> None:
+        """Have the run *run_id* go on here, unless it is somebody else's."""
+        opening = self.opening
+        future: Future[Any] | None = None
+        try:
+            if opening.crew.finishing or opening.crew.stopping is not None:
+                return  # it is being left: what it takes up now would never begin
+            flow, past, args, kwargs = await claimed(host, opening.journal, run_id, known_here)
+            future = going_on(past, lambda: submit(flow, args, kwargs, opening))
+        except (Unknown, RunHeld, CrewGone, StoreUnavailable) as reason:
+            log.debug("Not taken up: %s", reason)
+            if isinstance(reason, Unknown):
+                self.passed.add(run_id)
+        except HeadraceError as error:
+            self.passed.add(run_id)
+            log.warning("A durable run that was left behind cannot go on: %s", error)
+        finally:
+            if future is None:
+                self.trying.discard(run_id)
+            else:
+                future.add_done_callback(lambda _ended: self.trying.discard(run_id))

@@ -1,0 +1,229 @@
+"""
+Resuming: a durable run that was left behind is taken over, its code is found again, and it goes on where it was.
+
+Who has a run is a row with an epoch: whoever moves it on has it, and what its last owner still writes is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import attrs
+
+from headrace._engine.context import NO_TAGS, current_run, current_tags, resuming
+from headrace._engine.journal import Journal
+from headrace._engine.past import PARAMETERS, Past
+from headrace._engine.step_names import transitions
+from headrace._loading import NotFound, loaded
+from headrace._model.ids import prefix_of
+from headrace._model.records import FlowRun, Owned
+from headrace._owners import PROCESS, SILENCE, dead
+from headrace._ports import Host, Store
+from headrace.errors import AmbiguousRunId, CrashLoop, HeadraceError, NotResumable, RunHeld, RunNotFound
+
+CRASHES: Final = 5  # processes that may end in a row while they run it, none having recorded a step
+CRASHED: Final = ("CRASHED", "Crashed")
+log: Final = logging.getLogger("headrace.engine")
+# Runs that this process has taken, by their ids: until each begins, it is in no list of what is in progress.
+claims: Final[WeakValueDictionary[str, Past]] = WeakValueDictionary()
+
+
+@attrs.define
+class Found:
+    """A durable run that can go on here: its record, its flow, and who had it."""
+
+    run: FlowRun
+    flow: Any
+    owned: Owned
+
+
+def held(owned: Owned, leases: dict[str, int], journal: Journal) -> float | None:
+    """Tell for how many seconds somebody has *owned* at least; None where it can be taken."""
+    now = journal.now()
+    if owned.owner == journal.owner:
+        return SILENCE / 1e9 if owned.run_id in journal.live or about_to_begin(owned.run_id) else None
+    if dead(owned.owner, leases, owned.since, now):
+        return None
+    return (leases.get(f"{PROCESS}{owned.owner}", owned.since + SILENCE) - now) / 1e9
+
+
+def about_to_begin(run_id: str) -> bool:
+    """Tell whether this process has taken the run *run_id* to go on with it, and has not begun yet."""
+    past = claims.get(run_id)
+    return past is not None and not past.taken
+
+
+async def one_of(store: Store, run_id: str) -> FlowRun:
+    """
+    Give the flow run whose id is, or begins with, *run_id*.
+
+    Raises:
+        RunNotFound: There is none.
+        AmbiguousRunId: There are several.
+    """
+    runs = await store.flow_runs(begins=run_id.strip().lower(), limit=5)
+    if not runs:
+        raise RunNotFound("flow", run_id, "List them: headrace flow-run ls")
+    if len(runs) > 1:
+        raise AmbiguousRunId("flow", run_id, [run.id for run in runs])
+    return runs[0]
+
+
+async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRun, Owned]:
+    """
+    Give the run *run_id* and who had it, if it can go on here.
+
+    Raises:
+        RunNotFound, AmbiguousRunId: It is none, or several.
+        NotResumable: It was not durable, is part of another, or has ended.
+        RunHeld: Somebody has it.
+    """
+    run = await one_of(store, run_id)
+    owned = {one.run_id: one for one in await store.owners.listed()}.get(run.id)
+    if owned is None:
+        if run.durability != "strict":
+            raise NotResumable(
+                run.id, "it was not durable", "Declare its flow with @flow(durable=True), and run it anew."
+            )
+        if run.state.is_final() and not run.state.is_crashed():
+            raise NotResumable(run.id, f"it has ended as {run.state.name}", "Run its flow anew.")
+        raise NotResumable(
+            run.id, "it is part of another flow run", f"Resume that: headrace flow-run resume {run.parent_id or 'ID'}"
+        )
+    seconds = held(owned, await store.owners.leases(PROCESS), journal)
+    # One that crashed under an earlier epoch has been taken up meanwhile, and has not begun there yet.
+    given_up = run.state.is_crashed() and run.epoch == owned.epoch
+    if seconds is not None and not given_up:
+        raise RunHeld(run.id, owned.owner, seconds)
+    return run, owned
+
+
+def code_of(run: FlowRun) -> Any:
+    """
+    Give the flow that *run* is a run of.
+
+    Raises:
+        NotResumable: Its code is not to be found any more.
+    """
+    try:
+        flow = loaded(run.entrypoint or "", run.flow_name)
+    except NotFound as error:
+        raise NotResumable(run.id, str(error), "Put its code back to where it was, and resume it then.") from None
+    if flow.spec.shape != "call":
+        raise NotResumable(run.id, "its flow is a generator, and nobody takes its items any more", "Run it anew.")
+    return flow
+
+
+async def steps_in(store: Store, run: FlowRun) -> int:
+    """Count the steps on record that need not be run again: task runs in *run*, and in the flow runs below it."""
+    count, flows = 0, [run]
+    while flows:
+        for flow in flows:
+            counts = await store.task_counts(prefix_of(flow.id))
+            count += counts.get("COMPLETED", 0) + counts.get("FAILED", 0)
+        flows = [called for flow in flows for called in await store.below(prefix_of(flow.id))]
+    return count
+
+
+async def take(store: Store, journal: Journal, found: Found) -> Past:
+    """
+    Have this process have a run; give what is on record of it.
+
+    Raises:
+        RunHeld: Somebody else was faster.
+        CorruptResult, MissingResult: Its parameters are not there any more.
+    """
+    run, owned = found.run, found.owned
+    steps = await steps_in(store, run)
+    begun = run.epoch >= owned.epoch  # what waited for its turn in a process that ended had no part in that
+    crashes = 0 if steps > owned.steps else owned.crashes + begun
+    now = journal.now()
+    if about_to_begin(run.id):
+        raise RunHeld(run.id, journal.owner)
+    past = claims[run.id] = Past(run.id, owned.epoch + 1)
+    try:
+        if not await store.owners.take(owned, journal.owner, now=now, crashes=crashes, steps=steps):
+            raise RunHeld(run.id, None)
+    except BaseException:
+        claims.pop(run.id, None)
+        raise
+    await past.load(store)  # only now: what its last owner does from here on is not recorded
+    past.taken_over()
+    if crashes >= CRASHES:
+        past.doom = CrashLoop(run.id, crashes)
+    past.trace_id = None if run.trace_id is None else int(run.trace_id, 16)
+    if past.root is not None:
+        past.earlier = transitions(past.root)
+    if not past.earlier or past.earlier[-1][0] != CRASHED:
+        past.earlier.append((CRASHED, now, f"Its owner, {owned.owner}, ended or was silent for longer than its lease"))
+    return past
+
+
+def parameters(past: Past, journal: Journal) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """
+    Give what the run was called with.
+
+    Raises:
+        NotResumable: That is not on record.
+    """
+    kept = past.results.get(f"{past.root_id} {PARAMETERS}")
+    if kept is None:
+        raise NotResumable(past.root_id, "what it was called with is not on record", "Run its flow anew.")
+    try:
+        called = journal.ledger.vault.unpack(kept)
+    except HeadraceError as error:
+        raise NotResumable(past.root_id, f"what it was called with cannot be read: {error}", "Run it anew.") from None
+    return tuple(called["args"]), dict(called["kwargs"])
+
+
+async def claimed(
+    host: Host, journal: Journal, run_id: str, known: Callable[[FlowRun], Any] = code_of
+) -> tuple[Any, Past, tuple[Any, ...], dict[str, Any]]:
+    """
+    Have the run *run_id* be this process's; give its flow, its past and what it was called with.
+
+    Args:
+        known: Gives the flow of a run.
+
+    Raises:
+        DurableError, RunNotFound, AmbiguousRunId: It cannot go on here; says why.
+    """
+
+    async def look(store: Store) -> tuple[FlowRun, Owned]:
+        return await looked_at(store, journal, run_id)
+
+    run, owned = await host.with_store(journal, look)
+    found = Found(run, known(run), owned)
+
+    async def taking(store: Store) -> Past:
+        return await take(store, journal, found)
+
+    past: Past = await host.with_store(journal, taking)
+    try:
+        args, kwargs = parameters(past, journal)
+    except BaseException:
+        claims.pop(run.id, None)
+        raise
+    ended = sum(one.id != run.id and one.state.is_final() for one in past.steps.values())
+    log.info("Flow run %r goes on where it was left, with %d finished steps on record", run.name, ended)
+    return found.flow, past, args, kwargs
+
+
+def going_on(past: Past, begin: Callable[[], Any]) -> Any:
+    """Have *begin*, which calls or submits the flow, go on with the run of *past*."""
+
+    def inside() -> Any:
+        current_run.set(None)
+        current_tags.set(NO_TAGS if past.root is None else frozenset(past.root.tags))
+        resuming.set(past)
+        try:
+            return begin()
+        except BaseException:
+            claims.pop(past.root_id, None)
+            raise
+
+    return copy_context().run(inside)

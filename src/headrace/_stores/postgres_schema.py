@@ -1,0 +1,289 @@
+"""The PostgreSQL schema, by version, and the statements that write and read it. Text only; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from headrace._model.ids import FIRST
+from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS
+
+LAST: Final = "g"  # sorts behind every hexadecimal digit
+LOCK: Final = 0x48656164  # "Head": the class of our advisory locks
+CHANNEL: Final = "headrace"  # on which a process rings that has left something for others to look at
+RING: Final = f"NOTIFY {CHANNEL}"
+MAKING: Final = -1  # which of them is held while tables are made; those from 0 on are of limits
+# All else is text, sorted by its bytes as in SQLite, whatever the locale of the database. Times are nanoseconds since
+# 1970; tags, parameters and history are JSON.
+INTEGERS: Final = frozenset(
+    ["created", "start_time", "end_time", "run_count", "flow_attempt", "epoch", "at", "level", "expires", "size"]
+)
+NEEDED: Final = frozenset(
+    ["flow_name", "task_name", "state_type", "created", "durability", "run_id", "at", "level", "logger", "codec",
+     "size", "digest"]
+)  # fmt: skip
+
+
+TEXT: Final = 'text COLLATE "C"'
+SORTED: Final = {"bigint": "bigint", "text": TEXT}
+
+
+def kind(column: str) -> str:
+    """Give the type of *column*."""
+    return "bigint" if column in INTEGERS else "text"
+
+
+def table(name: str, columns: Sequence[str], *more: str) -> str:
+    """Give the statement that makes a table of *columns*; its key is the first, unless *more* says otherwise."""
+    parts = [f"{column} {SORTED[kind(column)]}{' NOT NULL' * (column in NEEDED)}" for column in columns]
+    return f"CREATE TABLE headrace.{name} ({', '.join([*parts, *(more or [f'PRIMARY KEY ({columns[0]})'])])})"
+
+
+# A schema of its own, so that a database can be shared with tables of others. Statements name it: behind a pooler, a
+# search path set for a session is anybody's.
+FIRST_STEP: Final = (
+    "CREATE SCHEMA IF NOT EXISTS headrace",
+    "CREATE TABLE headrace.version (version bigint NOT NULL)",
+    "INSERT INTO headrace.version VALUES (0)",
+    table("flow_run", FLOW_COLUMNS),
+    "CREATE INDEX flow_run_created ON headrace.flow_run (created, id)",
+    "CREATE INDEX flow_run_parent ON headrace.flow_run (parent_id) WHERE parent_id IS NOT NULL",
+    "CREATE INDEX flow_run_unfinished ON headrace.flow_run (created, id) WHERE end_time IS NULL",
+    table("task_run", TASK_COLUMNS),
+    table("log", LOG_COLUMNS, "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+    "CREATE INDEX log_run ON headrace.log (run_id, id)",
+    (
+        f"CREATE TABLE headrace.run_owner (run_id {TEXT} PRIMARY KEY, owner {TEXT} NOT NULL, epoch bigint NOT NULL, "
+        "since bigint NOT NULL, crashes bigint NOT NULL, steps bigint NOT NULL)"
+    ),
+    table("request", ("run_id", "what", "why", "at"), "PRIMARY KEY (run_id, what)"),
+    table("result", RESULT_COLUMNS),
+    "CREATE INDEX result_created ON headrace.result (created, key)",
+    "CREATE INDEX result_name ON headrace.result (name) WHERE name IS NOT NULL",
+    (
+        f"CREATE TABLE headrace.lease (name {TEXT} PRIMARY KEY, owner {TEXT} NOT NULL, "
+        "epoch bigint NOT NULL, expires bigint NOT NULL)"
+    ),
+    (
+        f"CREATE TABLE headrace.slot_limit (name {TEXT} PRIMARY KEY, slots bigint NOT NULL, "
+        "decay double precision, active boolean NOT NULL, rested text)"
+    ),
+    (
+        f"CREATE TABLE headrace.slot_claim (name {TEXT}, owner {TEXT}, held bigint NOT NULL, "
+        "used bigint NOT NULL, wanted bigint NOT NULL, need bigint NOT NULL, since bigint NOT NULL, "
+        "beat bigint NOT NULL, shown text NOT NULL, PRIMARY KEY (name, owner))"
+    ),
+)
+# STEPS[n] leads from version n to n + 1. What a released version made is never changed here, only added to.
+STEPS: Final = (FIRST_STEP,)
+VERSION: Final = len(STEPS)
+READ_VERSION: Final = "SELECT version FROM headrace.version"
+HURRIED: Final = "SET LOCAL synchronous_commit = on"
+UNHURRIED: Final = "SET LOCAL synchronous_commit = off"  # a crash of the server may take along what is committed
+PROCESS: Final = "SELECT pg_backend_pid()"
+ALONE: Final = "SELECT pg_advisory_xact_lock($1::int, $2::int)"
+ENCODING: Final = "SELECT current_setting('server_encoding')"
+
+
+def upsert(name: str, columns: Sequence[str], condition: str = "") -> str:
+    """
+    Give the statement that writes {rows}, a JSON array of objects, into a table whose key is the first of *columns*.
+
+    In the order of their keys, so that two processes never wait for each other's rows in a circle.
+    """
+    listed = ", ".join(columns)
+    changed = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+    return (
+        f"INSERT INTO headrace.{name} AS kept ({listed}) SELECT {listed} FROM json_to_recordset({{rows}}::json) "
+        f'AS new ({fields(columns)}) ORDER BY {columns[0]} COLLATE "C" '
+        f"ON CONFLICT ({columns[0]}) DO UPDATE SET {changed}{condition}"
+    )
+
+
+def fields(columns: Sequence[str]) -> str:
+    """Give the definition of *columns* of JSON objects."""
+    return ", ".join(f"{column} {kind(column)}" for column in columns)
+
+
+# A row of an older epoch than the one that is there is passed over.
+NOT_OLDER: Final = " WHERE coalesce(excluded.epoch, 1) >= coalesce(kept.epoch, 1)"
+WRITE_FLOWS: Final = upsert("flow_run", FLOW_COLUMNS, NOT_OLDER)
+WRITE_TASKS: Final = upsert("task_run", TASK_COLUMNS, NOT_OLDER)
+WRITE_RESULTS: Final = upsert("result", RESULT_COLUMNS)
+_LINE: Final = ", ".join(LOG_COLUMNS)
+WRITE_LOGS: Final = (
+    f"INSERT INTO headrace.log ({_LINE}) SELECT {_LINE} FROM json_to_recordset({{rows}}::json) "
+    f"AS new ({fields(LOG_COLUMNS)})"
+)
+# Where the first try may have been committed: lines have no key by which they would replace each other.
+WRITE_LOGS_AGAIN: Final = (
+    f"{WRITE_LOGS} WHERE NOT EXISTS (SELECT 1 FROM headrace.log AS kept WHERE kept.run_id = new.run_id "
+    "AND kept.at = new.at AND kept.logger = new.logger AND kept.message = new.message)"
+)
+
+READ_FLOWS: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM headrace.flow_run"
+READ_TASKS: Final = f"SELECT {', '.join(TASK_COLUMNS)} FROM headrace.task_run"
+IN_STATE: Final = '(state_type = upper({0} COLLATE "C") OR lower(state_name) = lower({0} COLLATE "C"))'
+COUNT_TASKS: Final = (
+    f"SELECT state_type, count(*) FROM headrace.task_run WHERE id >= $1 AND id < $1 || '{LAST}' GROUP BY 1"
+)
+READ_CHILDREN: Final = f"{READ_FLOWS} WHERE parent_id = ANY ($1::text[]) ORDER BY created, id"
+READ_BELOW: Final = f"{READ_FLOWS} WHERE parent_id >= $1 AND parent_id < $2 ORDER BY created, id"
+READ_LOGS: Final = (
+    f"SELECT {', '.join(f'log.{column}' for column in LOG_COLUMNS)} FROM unnest($1::text[]) AS wanted (prefix) "
+    f"JOIN headrace.log ON log.run_id >= wanted.prefix AND log.run_id < wanted.prefix || '{LAST}' "
+    "ORDER BY log.at, log.id LIMIT $2"
+)
+READ_UNFINISHED: Final = f"{READ_FLOWS} WHERE end_time IS NULL ORDER BY created, id"
+# The end of a run whose process told of none. What it went through before is told by its history, or by its start.
+_CRASHED: Final = (
+    "state_type = 'CRASHED', state_name = 'Crashed', message = $2, end_time = $3, history = (coalesce(history::jsonb, "
+    "CASE WHEN start_time IS NULL THEN '[]' ELSE "
+    "jsonb_build_array(jsonb_build_array('RUNNING', 'Running', start_time, NULL)) END) "
+    "|| jsonb_build_array(jsonb_build_array('CRASHED', 'Crashed', $3::bigint, $2::text)))::text"
+)
+CRASH_FLOW: Final = (
+    f"UPDATE headrace.flow_run SET {_CRASHED} WHERE id = $1 AND end_time IS NULL AND owner IS NOT DISTINCT FROM $4 "
+    "RETURNING id"
+)
+CRASH_TASKS: Final = (
+    f"UPDATE headrace.task_run SET {_CRASHED} WHERE id >= $1 AND id < $1 || '{LAST}' AND end_time IS NULL"
+)
+CRASHED: Final = (
+    "SELECT id FROM headrace.flow_run WHERE id = $1 AND state_type = 'CRASHED' AND message = $2 AND end_time = $3 "
+    "AND owner IS NOT DISTINCT FROM $4"
+)
+FIND_FLOW: Final = "SELECT id FROM headrace.flow_run WHERE id = $1"
+# A run's parent is a flow run or a task run: both have the ids that the flow run's prefix begins.
+FIND_BELOW: Final = (
+    "SELECT flow_run.id FROM unnest($1::text[]) AS wanted (prefix) JOIN headrace.flow_run "
+    f"ON parent_id >= wanted.prefix AND parent_id < wanted.prefix || '{LAST}'"
+)
+DELETE_RUNS: Final = tuple(
+    f"DELETE FROM headrace.{name} USING unnest($1::text[]) AS doomed (prefix) "
+    f"WHERE {column} >= doomed.prefix AND {column} < doomed.prefix || '{LAST}'"
+    for name, column in (("task_run", "id"), ("log", "run_id"), ("result", "key"))
+)
+DELETE_FLOWS: Final = (
+    f"DELETE FROM headrace.flow_run WHERE id IN (SELECT prefix || '{FIRST}' FROM unnest($1::text[]) AS doomed (prefix))"
+)
+DISOWN: Final = (
+    "DELETE FROM headrace.run_owner WHERE run_id IN "
+    f"(SELECT prefix || '{FIRST}' FROM unnest($1::text[]) AS doomed (prefix))"
+)
+FORGET_ENDED: Final = (
+    "DELETE FROM headrace.request WHERE NOT EXISTS "
+    "(SELECT 1 FROM headrace.flow_run WHERE id = request.run_id AND end_time IS NULL)"
+)
+# Only of a run that is there and goes on.
+ASK: Final = (
+    "INSERT INTO headrace.request (run_id, what, why, at) SELECT id, $2, $3, $4 FROM headrace.flow_run "
+    "WHERE id = $1 AND end_time IS NULL "
+    "ON CONFLICT (run_id, what) DO UPDATE SET why = excluded.why, at = excluded.at RETURNING run_id"
+)
+FORGET_HEARD: Final = (
+    "DELETE FROM headrace.request USING unnest($1::text[], $2::text[]) AS heard (run_id, what) "
+    "WHERE request.run_id = heard.run_id AND request.what = heard.what"
+)
+READ_REQUESTS: Final = (
+    "SELECT run_id, what, why, at FROM headrace.request WHERE run_id = ANY ($1::text[]) ORDER BY at, run_id"
+)
+OWNED_COLUMNS: Final = ("run_id", "owner", "epoch", "since")
+_OWNED: Final = ", ".join(OWNED_COLUMNS)
+_EPOCHS: Final = "json_to_recordset({rows}::json) AS mine (run_id text, epoch bigint)"
+# A run's first row makes its writer the owner; it is nobody's any more once it has ended.
+OWN: Final = (
+    f"INSERT INTO headrace.run_owner ({_OWNED}, crashes, steps) SELECT {_OWNED}, 0, 0 FROM json_to_recordset("
+    "{rows}::json) AS new (run_id text, owner text, epoch bigint, since bigint) ON CONFLICT (run_id) DO NOTHING"
+)
+# Has nobody take over the runs that are written, until they are.
+HOLD: Final = f"SELECT 1 FROM {_EPOCHS} JOIN headrace.run_owner AS held ON held.run_id = mine.run_id FOR SHARE OF held"
+_STALE: Final = (
+    f"FROM {_EPOCHS} WHERE EXISTS (SELECT 1 FROM headrace.flow_run WHERE id = mine.run_id) AND NOT EXISTS "
+    "(SELECT 1 FROM headrace.run_owner AS held WHERE held.run_id = mine.run_id AND held.epoch = mine.epoch)"
+)
+# Of the runs given, each with the epoch of its writer: those on record that somebody else has, or has ended, by now.
+STALE: Final = f"SELECT run_id {_STALE}"
+# Where there are any, the division ends the transaction.
+FENCE: Final = f"SELECT 1 / (count(*) = 0)::int {_STALE}"
+LET_GO: Final = (
+    f"DELETE FROM headrace.run_owner AS held USING {_EPOCHS} "
+    "WHERE held.run_id = mine.run_id AND held.epoch = mine.epoch "
+)
+LIST_OWNED: Final = f"SELECT {_OWNED}, crashes, steps FROM headrace.run_owner ORDER BY since, run_id"
+TAKE: Final = (
+    "UPDATE headrace.run_owner SET owner = $3, epoch = epoch + 1, since = $4, crashes = $5, steps = $6 "
+    "WHERE run_id = $1 AND epoch = $2 RETURNING run_id"
+)
+TAKEN_UP: Final = (
+    "SELECT run_id FROM headrace.run_owner WHERE run_id = $1 AND epoch = $2 + 1 AND owner = $3 AND since = $4"
+)
+LEASES: Final = "SELECT name, expires FROM headrace.lease WHERE name >= $1 AND name < $2"
+FACTS: Final = (
+    ("PostgreSQL", "SELECT current_setting('server_version')"),
+    ("schema version", READ_VERSION),
+    ("flow runs", "SELECT count(*) FROM headrace.flow_run"),
+    ("task runs", "SELECT count(*) FROM headrace.task_run"),
+)
+SIZE: Final = (
+    "SELECT coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::bigint FROM pg_class "
+    "WHERE relnamespace = 'headrace'::regnamespace AND relkind = 'r'"
+)
+
+_KNOWN: Final = ", ".join(column for column in RESULT_COLUMNS if column != "data")
+LIST_RESULTS: Final = f"SELECT {_KNOWN}, NULL FROM headrace.result"
+COUNT_RESULTS: Final = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM headrace.result"
+READ_RESULTS: Final = f"SELECT {', '.join(RESULT_COLUMNS)} FROM headrace.result"
+UNDER: Final = f"{READ_RESULTS} WHERE key >= $1 AND key < $2"
+RECALL: Final = f"{READ_RESULTS} WHERE key = ANY ($1::text[])"
+TAKEN: Final = "SELECT DISTINCT storage, name FROM headrace.result WHERE name = ANY ($1::text[])"
+FORGET_RESULTS: Final = (
+    "DELETE FROM headrace.result USING unnest($1::text[], $2::bigint[]) AS gone (key, created) "
+    "WHERE result.key = gone.key AND result.created = gone.created"
+)
+# Given where nobody has it, where it is one's own, or where its time is over; the new holder's epoch is the next.
+CLAIM: Final = (
+    "INSERT INTO headrace.lease AS held (name, owner, epoch, expires) VALUES ($1, $2, 1, $4) "
+    "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, "
+    "epoch = held.epoch + (held.owner <> excluded.owner)::int "
+    "WHERE held.owner = excluded.owner OR held.owner = $5 OR held.expires <= $3 RETURNING name"
+)
+HOLDER: Final = "SELECT owner, expires FROM headrace.lease WHERE name = $1"
+RENEW: Final = "UPDATE headrace.lease SET expires = $3 WHERE owner = $2 AND name = ANY ($1::text[])"
+RELEASE: Final = "DELETE FROM headrace.lease WHERE name = $1 AND owner = $2"
+
+_LIMIT: Final = "name, slots, decay, active"
+LIST_LIMITS: Final = f"SELECT {_LIMIT} FROM headrace.slot_limit ORDER BY name"
+FIND_LIMITS: Final = f"SELECT {_LIMIT} FROM headrace.slot_limit WHERE name = ANY ($1::text[]) ORDER BY name"
+READ_LIMIT: Final = "SELECT name FROM headrace.slot_limit WHERE name = $1"
+WRITE_LIMIT: Final = (
+    f"INSERT INTO headrace.slot_limit ({_LIMIT}) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE "
+    "SET slots = excluded.slots, decay = excluded.decay, active = excluded.active"
+)
+FORGET_LIMIT: Final = "DELETE FROM headrace.slot_limit WHERE name = $1"
+CLAIM_COLUMNS: Final = ("name", "owner", "held", "used", "wanted", "need", "since", "beat", "shown")
+_CLAIM: Final = ", ".join(CLAIM_COLUMNS)
+READ_CLAIMS: Final = f"SELECT {_CLAIM} FROM headrace.slot_claim WHERE name = $1 ORDER BY owner"
+LIST_CLAIMS: Final = f"SELECT {_CLAIM} FROM headrace.slot_claim ORDER BY name, owner"
+FORGET_CLAIMS: Final = "DELETE FROM headrace.slot_claim WHERE name = $1 RETURNING held"
+# Each limit that is asked for, whether it exists or not, with each claim on it; and when this transaction began.
+READ_ALL: Final = (
+    "SELECT asked.name, slots, decay, active, rested, owner, held, used, wanted, need, since, beat, shown, "
+    "(extract(epoch FROM now()) * 1000000)::bigint FROM unnest($1::text[]) AS asked (name) "
+    "LEFT JOIN headrace.slot_limit USING (name) LEFT JOIN headrace.slot_claim USING (name) ORDER BY 1, owner"
+)
+# These take {rows}, a JSON array of objects, as those that write a batch do.
+WRITE_CLAIMS: Final = (
+    f"INSERT INTO headrace.slot_claim ({_CLAIM}) SELECT {_CLAIM} FROM json_to_recordset({{rows}}::json) AS new "
+    "(name text, owner text, held bigint, used bigint, wanted bigint, need bigint, since bigint, beat bigint, "
+    "shown text) ON CONFLICT (name, owner) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in CLAIM_COLUMNS[2:])
+)
+FORGET_CLAIM: Final = (
+    "DELETE FROM headrace.slot_claim USING json_to_recordset({rows}::json) AS gone (name text, owner text) "
+    "WHERE slot_claim.name = gone.name AND slot_claim.owner = gone.owner"
+)
+NOTE_REST: Final = (
+    "UPDATE headrace.slot_limit SET rested = new.rested FROM json_to_recordset({rows}::json) "
+    "AS new (name text, rested text) WHERE slot_limit.name = new.name"
+)

@@ -1,0 +1,174 @@
+"""The command `flow-run resume`: durable runs that were left behind go on in this process. Knows none of the rules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, NamedTuple
+
+import click
+
+from headrace import _runtime
+from headrace._engine.inputs import recorded
+from headrace._engine.life import drive
+from headrace._model.columns import plain
+from headrace._model.records import FlowRun
+from headrace._model.states import State
+from headrace._ports import Store
+from headrace._resuming import claimed, going_on
+from headrace.cli import Sentence
+from headrace.cli.objects import flow_object
+from headrace.cli.output import Output, output_option, say, show_json
+from headrace.cli.reading import find_flow_run, left_behind, short_id, store_of_settings, wait_for
+from headrace.errors import DurableError, HeadraceError, NoDatabaseYet, short
+from headrace.sync import run as run_async
+
+FAILED = 1
+NOT_RESUMED = 2
+SHOWN = 300
+
+
+class End(NamedTuple):
+    """
+    What came of resuming a run.
+
+    Attributes:
+        state: How it ended; None where it could not be resumed.
+        why: Why it could not.
+    """
+
+    run: FlowRun
+    state: State[Any] | None
+    why: str = ""
+
+    @property
+    def status(self) -> int:
+        """The exit code that tells it."""
+        if self.state is None:
+            return NOT_RESUMED
+        return 0 if self.state.is_completed() else FAILED
+
+
+class NotResumed(Sentence):
+    """An error before anything was run."""
+
+    exit_code = NOT_RESUMED
+
+
+@click.command(epilog="Example: headrace flow-run resume 3f2a9c1e")
+@click.argument("run_id", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every durable run that was left behind, one after the other.")
+@output_option
+def resume(run_id: str | None, everything: bool, output: Output) -> None:
+    """
+    Go on with a durable flow run whose process has ended, in this process, behind its last finished step.
+
+    Its code is loaded from the module or file that it was in. Ends with 0 once the run has completed, with 1 if it came
+    to another end, with 2 if it could not be resumed: then nothing was run.
+    """
+    if (run_id is None) != everything:
+        raise click.UsageError("Give the id of one run, or --all.")
+    store = store_of_settings()
+    wanted = wait_for(all_left_behind(store)) if run_id is None else [wait_for(found_for(store, run_id))]
+    if output == "text" and not wanted:
+        say("No durable run was left behind.")
+    ends: list[End] = []
+    for run in wanted:
+        if output == "json":
+            with printing_aside():
+                ends.append(gone_on(run))
+        else:
+            ends.append(gone_on(run))
+            tell(ends[-1])
+    if output == "json":
+        found = [wait_for(end_object(store, end)) for end in ends]
+        show_json(found if everything else found[0])
+    status = next((end.status for wrong in (FAILED, NOT_RESUMED) for end in ends if end.status == wrong), 0)
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+async def found_for(store: Store, asked: str) -> FlowRun:
+    """
+    Give the run that begins with *asked*.
+
+    Raises:
+        NotResumed: There is none, or there are several.
+    """
+    try:
+        return await find_flow_run(store, asked)
+    except HeadraceError as error:
+        raise NotResumed(str(error)) from error
+
+
+async def all_left_behind(store: Store) -> list[FlowRun]:
+    """List the durable runs that processes have left behind, those first that were taken up first."""
+    try:
+        left = await left_behind(store)
+    except NoDatabaseYet:
+        return []
+    return [run for one in left for run in await store.flow_runs(begins=one.run_id, limit=1)]
+
+
+def gone_on(run: FlowRun) -> End:
+    """Go on with *run*, to its end. Blocks; what is wider than an exception, such as Ctrl-C, goes on to the caller."""
+    try:
+        flow, past, args, kwargs = drive(claimed(_runtime.thread_host, _runtime.journal_here(), run.id))
+    except HeadraceError as error:
+        return End(run, None, str(error))
+
+    def begin() -> Any:
+        return flow(*args, return_state=True, **kwargs)
+
+    state: State[Any] = going_on(past, (lambda: run_async(begin())) if flow.spec.is_async else begin)
+    return End(run, state)
+
+
+def tell(end: End) -> None:
+    """Say what came of a run: its value on stdout, what went wrong on stderr."""
+    if end.state is not None and end.state.is_completed():
+        value = end.state.result()
+        said = "." if value is None else f" and returned {plain(short(value, SHOWN))}"
+        say(f"Flow run {plain(end.run.name)!r} completed{said}")
+    else:
+        click.echo(plain(trouble(end)), err=True)
+
+
+def trouble(end: End) -> str:
+    """Say in a sentence why a run did not complete; "" where it did."""
+    state = end.state
+    if state is None:
+        return end.why
+    if state.is_completed():
+        return ""
+    if not state.is_failed():
+        return f"Flow run {end.run.name!r} ended as {state}."
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, DurableError):
+        return str(error)
+    step = f"See where: headrace flow-run logs {short_id(end.run.id)}"
+    return f"Flow run {end.run.name!r} failed with {short(error, SHOWN)}. {step}"
+
+
+async def end_object(store: Store, end: End) -> dict[str, Any]:
+    """Give what came of a run as an object of JSON: the run as it is now, what it returned, and what went wrong."""
+    (run,) = await store.flow_runs(begins=end.run.id, limit=1) or [end.run]
+    completed = end.state is not None and end.state.is_completed()
+    value = recorded({"result": end.state.result()})["result"] if completed and end.state is not None else None
+    return {**flow_object(run), "went_on": end.state is not None, "result": value, "error": trouble(end) or None}
+
+
+@contextmanager
+def printing_aside() -> Generator[None]:
+    """Have what is printed meanwhile, also by processes that are started, go to stderr: JSON stands alone on stdout."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

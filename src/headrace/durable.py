@@ -1,0 +1,89 @@
+"""
+Durable flows, for users: values that are the same at each resume, and runs that go on after their process has ended.
+
+`@flow(durable=True)` makes a flow durable.
+"""
+
+from __future__ import annotations
+
+import random as generator
+import uuid as identifiers
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from headrace import _runtime
+from headrace._engine.context import current_run
+from headrace._engine.life import drive
+from headrace._resuming import claimed, going_on
+from headrace.errors import (
+    CrashLoop,
+    DurableError,
+    LostRun,
+    NonDeterministicFlow,
+    NotResumable,
+    RecordedError,
+    RunHeld,
+    RunningLoopError,
+)
+from headrace.sync import run
+
+__all__ = [
+    "CrashLoop",
+    "DurableError",
+    "LostRun",
+    "NonDeterministicFlow",
+    "NotResumable",
+    "RecordedError",
+    "RunHeld",
+    "now",
+    "random",
+    "resume",
+    "uuid",
+]
+
+
+def now() -> datetime:
+    """Give the time, in UTC to the microsecond; in a durable flow the same at each resume."""
+    return datetime.fromisoformat(drawn("now", lambda: datetime.now(UTC).isoformat()))
+
+
+def random() -> float:
+    """Draw a number in [0, 1); in a durable flow the same at each resume."""
+    return float(drawn("random", generator.random))
+
+
+def uuid() -> identifiers.UUID:
+    """Draw a UUID of version 4; in a durable flow the same at each resume."""
+    return identifiers.UUID(drawn("uuid", lambda: str(identifiers.uuid4())))
+
+
+def drawn(what: str, draw: Callable[[], Any]) -> Any:
+    """Draw, or give what was drawn here before; outside of durable runs just draw."""
+    around = current_run.get()
+    past = None if around is None else around.scope.past
+    return draw() if past is None else past.drawn(around, what, draw)
+
+
+def resume(run_id: str) -> Any:
+    """
+    Go on with the durable flow run *run_id*, which its process has left behind; gives what it returns.
+
+    The beginning of an id will do. Its flow is that of this program, or loaded from where it was defined. Blocks until
+    the run has ended; `await headrace.aio.resume(...)` in async code.
+
+    Raises:
+        RunNotFound, AmbiguousRunId: There is no such run, or several begin alike.
+        NotResumable: It was not durable, has ended, or its code or parameters are not to be found.
+        RunHeld: A process that lives, or may live, has it.
+        NonDeterministicFlow: The code asked for other steps than those on record.
+        CrashLoop: Five processes in a row ended while they ran it.
+        Exception: What the flow raises.
+    """
+    if not _runtime.thread_host.may_block():
+        raise RunningLoopError("headrace.durable.resume", "`await headrace.aio.resume(...)`")
+    journal = _runtime.journal_here()
+    flow, past, args, kwargs = drive(claimed(_runtime.thread_host, journal, run_id))
+    if flow.spec.is_async:
+        return going_on(past, lambda: run(flow(*args, **kwargs)))  # run makes the context of the coroutine of its own
+    return going_on(past, lambda: flow(*args, **kwargs))

@@ -1,0 +1,101 @@
+"""Errors of durable runs: what was recorded does not fit what is asked, or the run is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.errors.base import HeadraceError
+
+LISTED = 5
+
+
+class DurableError(HeadraceError):
+    """A durable run cannot go on."""
+
+
+class NonDeterministicFlow(DurableError):
+    """The code asked for other steps than those that were recorded."""
+
+    def __init__(self, label: str, recorded: Sequence[str], asked: Sequence[str]) -> None:
+        self.recorded = tuple(recorded)
+        self.asked = tuple(asked)
+        super().__init__(
+            f"{label} went another way than the one recorded. Recorded, and not asked for now: {listed(recorded)}. "
+            f"Asked for now, and not recorded: {listed(asked)}. What decides the way must be the same at each resume: "
+            f"put it into a task, or use headrace.durable.now(), random() or uuid(). If the code was changed on "
+            f"purpose, run the flow anew."
+        )
+
+
+class LostRun(DurableError):
+    """Another process has taken the run over; nothing that is done for it here is recorded."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"Flow run {run_id} was taken over by another process, since this one was silent for longer than its "
+            f"lease. It goes on there: headrace flow-run inspect {run_id[:8]}"
+        )
+
+
+class StaleRuns(DurableError):
+    """A batch holds rows of runs that other processes have taken over by now; nothing of it was written."""
+
+    def __init__(self, run_ids: Sequence[str]) -> None:
+        self.run_ids = tuple(run_ids)
+        super().__init__(f"Other processes have taken over {', '.join(run_ids)}; nothing was written for them.")
+
+
+class RunHeld(DurableError):
+    """A run is in progress in a process that lives, or may live."""
+
+    def __init__(self, run_id: str, owner: str | None, seconds: float | None = None) -> None:
+        self.run_id = run_id
+        self.owner = owner
+        until = "" if seconds is None else f", and holds it for {max(seconds, 0.0):.0f} s more at least"
+        super().__init__(
+            f"Flow run {run_id} is not to be resumed here: {named(owner)} has it{until}. Wait for it, or cancel it "
+            f"first: headrace flow-run cancel {run_id[:8]}"
+        )
+
+
+class NotResumable(DurableError):
+    """A run that cannot be resumed: it has ended, was not durable, or its code is not to be found."""
+
+    def __init__(self, run_id: str, why: str, step: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"Flow run {run_id} cannot be resumed: {why}. {step}")
+
+
+class CrashLoop(DurableError):
+    """A run has ended its process again and again."""
+
+    def __init__(self, run_id: str, times: int) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"Flow run {run_id} is in a crash loop: {times} processes in a row ended while they ran it, and none "
+            f"recorded a new step. It is not tried again by itself. See what it did last: headrace flow-run inspect "
+            f"{run_id[:8]}"
+        )
+
+
+class RecordedError(DurableError):
+    """Stands for an exception of a step that was recorded, and cannot be made again here."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(f"{kind}: {message}" if message else kind)
+
+
+def named(owner: str | None) -> str:
+    """Say which process *owner* is."""
+    parts = (owner or "").rsplit(":", 3)
+    return f"process {parts[1]} on {parts[0]}" if len(parts) == 4 else "another process"
+
+
+def listed(steps: Sequence[str]) -> str:
+    """Give *steps* in one line."""
+    if not steps:
+        return "nothing"
+    shown = ", ".join(steps[:LISTED])
+    return shown if len(steps) <= LISTED else f"{shown} and {len(steps) - LISTED:,} more"
