@@ -283,3 +283,35 @@ def test_two_openings_share_what_was_left_behind(form: Form, world: World) -> No
 
     assert sorted(world.seen()) == ["step 0", "step 1", "step 2"]
     until(lambda: len(ended) == 3)
+
+
+def test_a_run_that_a_runtime_did_not_wait_for_is_left_behind(world: World) -> None:
+    form = Form("async")
+    step, gate, done = doubling(world, form), Latch(), Latch()
+
+    @flow(durable=True)
+    async def works() -> int:
+        first: int = await call(step, 1)
+        if not gate.event.is_set():
+            gate.open()
+            await asyncio.get_running_loop().create_future()
+        last: int = await call(step, 2)
+        done.open()
+        return first + last
+
+    async def leaves() -> None:
+        async with headrace.Runtime(drain_seconds=0) as runtime:
+            runtime.submit(works)
+            await gate.passed()
+
+    with world.runtime():
+        asyncio.run(leaves())
+    (run,) = world.flow_runs()
+    assert run.state.name == "Crashed"
+    assert world.seen() == ["step 1"]
+
+    opened(form, world, done)
+
+    assert world.seen() == ["step 2"]
+    (run,) = world.flow_runs()
+    assert path(run) == ["Running", "Cancelling", "Crashed", "Running", "Completed"]
