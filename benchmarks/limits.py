@@ -4,8 +4,9 @@
 A free slot: CPU of all threads, in microseconds a block around nothing, the least of five rounds, in a process of its
 own with an empty home. Tasks through five slots: whole runs take turns in one process, with a limit's block in the
 body, with a tag, and with an `anyio.CapacityLimiter(5)` in the body; medians of seven rounds, and the ratio of them.
-Eight processes on one SQLite file share 20 slots for bodies that sleep 20 ms, and count themselves on a board that all
-of them lock; their rate over two seconds, of the most that 20 slots let through. `--quick` takes a tenth of the tasks.
+Eight processes on one SQLite file, and with `--postgres URL` on that database, share 20 slots for bodies that sleep
+20 ms, and count themselves on a board that all of them lock; their rate over two seconds, of the most that 20 slots let
+through. `--quick` takes a tenth of the tasks.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("line", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("board", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--postgres", metavar="URL", help="have eight processes on this database, too")
     asked = parser.parse_args()
     tasks = TASKS // 10 if asked.quick else TASKS
     if asked.line is not None:
@@ -46,19 +48,28 @@ def main() -> int:
     print(f"{surroundings()}\n")
     sync, awaited = fresh("sync")[0], fresh("async")[0]
     by_hand, block, tag = fresh("through", *["--quick"] * asked.quick)
-    rate, most = crowd()
-    ratio, used = block / by_hand, rate * BODY / SLOTS
+    ratio = block / by_hand
     rows = [
         ("a free slot, sync", "µs CPU a block", f"{sync:.1f}", "", "<= 15", met(sync <= 15)),
         ("a free slot, async", "µs CPU a block", f"{awaited:.1f}", "", "<= 15", met(awaited <= 15)),
         (f"{tasks:,} tasks, by hand", "µs CPU a task", f"{by_hand:.1f}", "", "", ""),
         ("with a block", "µs CPU a task", f"{block:.1f}", f"{ratio:.2f}", "<= 1.3", met(ratio <= 1.3)),
         ("with a tag", "µs CPU a task", f"{tag:.1f}", f"{tag / by_hand:.2f}", "", ""),
-        ("eight processes", "bodies a second", f"{rate:.0f}", f"{used:.2f}", ">= 0.8", met(used >= 0.8)),
-        ("eight processes", "at once, at most", f"{most}", "", f"<= {SLOTS}", met(most <= SLOTS)),
+        *shared("eight processes", None),
+        *(shared("the same, PostgreSQL", asked.postgres) if asked.postgres else ()),
     ]  # fmt: skip
     print(aligned(("what", "figure", "ours", "ratio", "bar", "met"), rows))
     return 0
+
+
+def shared(what: str, url: str | None) -> list[tuple[str, ...]]:
+    """Measure eight processes; give their rows."""
+    rate, most = crowd(url)
+    used = rate * BODY / SLOTS
+    return [
+        (what, "bodies a second", f"{rate:.0f}", f"{used:.2f}", ">= 0.8", met(used >= 0.8)),
+        (what, "at once, at most", f"{most}", "", f"<= {SLOTS}", met(most <= SLOTS)),
+    ]
 
 
 def met(there: bool) -> str:
@@ -73,9 +84,10 @@ def fresh(line: str, *more: str) -> Sequence[float]:
     return [float(word) for word in out.split()]
 
 
-def at_home(home: str) -> dict[str, str]:
-    """Give the environment of a process that keeps its runs in *home*."""
-    return {**os.environ, "HEADRACE_HOME": home, "HEADRACE_LOG_LEVEL": "WARNING"}
+def at_home(home: str, url: str | None = None) -> dict[str, str]:
+    """Give the environment of a process that keeps its runs in *home*, or in the database *url*."""
+    named = {} if url is None else {"HEADRACE_DATABASE_URL": url}
+    return {**os.environ, "HEADRACE_HOME": home, "HEADRACE_LOG_LEVEL": "WARNING", **named}
 
 
 def measure(line: str, tasks: int, board: str | None) -> None:
@@ -185,16 +197,16 @@ async def in_turns(tasks: int) -> list[float]:
 # -- eight processes ----------------------------------------------------------------------------------------------
 
 
-def crowd() -> tuple[float, int]:
+def crowd(url: str | None = None) -> tuple[float, int]:
     """Give how many bodies a second eight processes run in slots they share, and how many ran at once at most."""
     with tempfile.TemporaryDirectory() as home:
         board = os.path.join(home, "board")
         with open(board, "wb") as file:
             file.write(struct.pack(CELLS, 0, 0, 0))
         set_up = f"from headrace.concurrency import Limit; Limit('shared', {SLOTS}).ensure()"
-        subprocess.run([sys.executable, "-c", set_up], env=at_home(home), check=True)
+        subprocess.run([sys.executable, "-c", set_up], env=at_home(home, url), check=True)
         command = [sys.executable, "-m", "benchmarks.limits", "works", board]
-        working = [subprocess.Popen(command, env=at_home(home)) for _ in range(PROCESSES)]
+        working = [subprocess.Popen(command, env=at_home(home, url)) for _ in range(PROCESSES)]
 
         def done() -> int:
             with open(board, "rb") as file:
