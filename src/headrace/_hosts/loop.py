@@ -20,6 +20,7 @@ from headrace._engine.runs import Run
 from headrace._engine.steps import Elapsed
 from headrace._homes import LoopHome, quietly
 from headrace._hosts.clock import wall
+from headrace._hosts.commits import Commits
 from headrace._hosts.inquiries import Inquiry
 from headrace._hosts.rooted import ANSWER_WITHIN, FOREVER, Keeper, Rooted
 from headrace._ports import Home, Places
@@ -58,6 +59,7 @@ class LoopHost(Rooted):
     def __init__(self, desk: Callable[[], Journal], keeper: Callable[[], Keeper]) -> None:
         super().__init__(desk, keeper)
         self.inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, Inquiry] = WeakKeyDictionary()
+        self.commits: WeakKeyDictionary[asyncio.AbstractEventLoop, Commits] = WeakKeyDictionary()
         self.reliefs: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
         self.limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
@@ -196,13 +198,10 @@ class LoopHost(Rooted):
     async def settled(self, desk: Journal, *, whole: bool = False) -> Exception | None:
         """Suspend, shielded, until what *desk* was told so far is committed; give what went wrong instead."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Exception | None] = loop.create_future()
-
-        def arrived(error: Exception | None) -> None:
-            if not future.done():
-                future.set_result(error)
-
-        desk.ask(lambda error: quietly(loop, arrived, error), whole=whole)
+        commits = self.commits.get(loop)
+        if commits is None or commits.asked or commits.desk is not desk:
+            commits = self.commits[loop] = Commits(desk)
+        future = commits.join(whole=whole)
         wall.started()
         try:
             with anyio.move_on_after(ANSWER_WITHIN, shield=True):
