@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from headrace import _runtime
 from headrace._decorated import Decorated
+from headrace._engine.begin import heed
+from headrace._engine.context import current_run
 from headrace._engine.inputs import bare
 from headrace._engine.life import drive
 from headrace._engine.promises import Gate, Promise
 from headrace._engine.upstream import listed
+from headrace._model.annotations import watch
 from headrace._sources import END, Rows
 from headrace._submission import Submission
 from headrace.errors import OptionError, OptionTypeError, RunningLoopError, StreamUseError, short
@@ -238,6 +241,8 @@ class Stream(Generic[T_co]):
         try:
             while not self._closed:
                 if self._ready():
+                    if watch.stops:
+                        heed(current_run.get())  # before it hears so of what was stopped with it
                     yield self._take()
                     self._refill()
                 elif self._room:
