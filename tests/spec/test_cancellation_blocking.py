@@ -94,41 +94,6 @@ def test_a_sync_flow_hears_it_once_wherever_it_waits_or_begins_a_run(record: Rec
     nothing_is_left(record)
 
 
-def test_a_sync_flow_hears_of_itself_before_a_stream_gives_what_was_stopped_with_it(record: Record) -> None:
-    begun, taken, ended = Latch(), threading.Event(), threading.Event()
-    story: list[object] = []
-
-    @task
-    async def item(number: int) -> int:
-        if number:
-            begun.open()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                ended.set()
-        await begun.passed()  # the other has begun by then
-        return number
-
-    @flow(name="main")
-    def main() -> None:
-        with item.stream([0, 1]) as results:
-            iterator = iter(results)
-            story.append(next(iterator))
-            taken.set()
-            assert ended.wait(30), "it hears nothing meanwhile"
-            until(lambda: all(run.state.is_final() for run in record.task_runs()))
-            try:
-                next(iterator)
-            except BaseException as error:
-                story.append(type(error))
-                raise
-
-    with Meanwhile(taken.is_set, lambda: stop("main")), pytest.raises(CancelledRun, match=WHY):
-        main()
-
-    assert story == [0, RunCancelled]
-
-
 def test_a_sync_flow_that_returns_futures_hears_it_while_they_are_waited_for(record: Record) -> None:
     begun = Latch()
 

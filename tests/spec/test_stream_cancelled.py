@@ -11,9 +11,11 @@ import anyio
 import pytest
 
 from headrace import flow, task
-from headrace.errors import FlowRunTimeoutError
+from headrace.errors import CancelledRun, FlowRunTimeoutError, RunCancelled
 from headrace.testing import virtual_time
-from tests.spec.forms import Form, Record
+from tests.chaos.processes import until
+from tests.spec.cancelling import WHY, Meanwhile, stop
+from tests.spec.forms import Form, Latch, Record
 from tests.spec.streaming import (
     Story,
     double,
@@ -200,3 +202,38 @@ async def test_a_stream_in_a_generator_ends_with_it(story: Story) -> None:
 
     await main()
     await nothing_runs()
+
+
+def test_a_sync_flow_hears_of_itself_before_a_stream_gives_what_was_stopped_with_it(record: Record) -> None:
+    begun, taken, ended = Latch(), threading.Event(), threading.Event()
+    story: list[object] = []
+
+    @task
+    async def item(number: int) -> int:
+        if number:
+            begun.open()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                ended.set()
+        await begun.passed()  # the other has begun by then
+        return number
+
+    @flow(name="main")
+    def main() -> None:
+        with item.stream([0, 1]) as results:
+            iterator = iter(results)
+            story.append(next(iterator))
+            taken.set()
+            assert ended.wait(30), "it hears nothing meanwhile"
+            until(lambda: all(run.state.is_final() for run in record.task_runs()))
+            try:
+                next(iterator)
+            except BaseException as error:
+                story.append(type(error))
+                raise
+
+    with Meanwhile(taken.is_set, lambda: stop("main")), pytest.raises(CancelledRun, match=WHY):
+        main()
+
+    assert story == [0, RunCancelled]
