@@ -12,8 +12,6 @@ from contextvars import copy_context
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-import attrs
-
 from headrace._engine.context import NO_TAGS, current_run, current_tags, resuming
 from headrace._engine.journal import Journal
 from headrace._engine.past import PARAMETERS, Past
@@ -30,15 +28,6 @@ CRASHED: Final = ("CRASHED", "Crashed")
 log: Final = logging.getLogger("headrace.engine")
 # Runs that this process has taken, by their ids: until each begins, it is in no list of what is in progress.
 claims: Final[WeakValueDictionary[str, Past]] = WeakValueDictionary()
-
-
-@attrs.define
-class Found:
-    """A durable run that can go on here: its record, its flow, and who had it."""
-
-    run: FlowRun
-    flow: Any
-    owned: Owned
 
 
 def held(owned: Owned, leases: dict[str, int], journal: Journal) -> float | None:
@@ -129,7 +118,7 @@ async def steps_in(store: Store, run: FlowRun) -> int:
     return count
 
 
-async def take(store: Store, journal: Journal, found: Found) -> Past:
+async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned) -> Past:
     """
     Have this process have a run; give what is on record of it.
 
@@ -137,7 +126,6 @@ async def take(store: Store, journal: Journal, found: Found) -> Past:
         RunHeld: Somebody else was faster.
         CorruptResult, MissingResult: Its parameters are not there any more.
     """
-    run, owned = found.run, found.owned
     steps = await steps_in(store, run)
     begun = run.epoch >= owned.epoch  # what waited for its turn in a process that ended had no part in that
     crashes = 0 if steps > owned.steps else owned.crashes + begun
@@ -197,10 +185,10 @@ async def claimed(
         return await looked_at(store, journal, run_id)
 
     run, owned = await host.with_store(journal, look)
-    found = Found(run, known(run), owned)
+    flow = known(run)  # before it is taken: what cannot go on here is left to others
 
     async def taking(store: Store) -> Past:
-        return await take(store, journal, found)
+        return await take(store, journal, run, owned)
 
     past: Past = await host.with_store(journal, taking)
     try:
@@ -210,7 +198,7 @@ async def claimed(
         raise
     ended = sum(one.id != run.id and one.state.is_final() for one in past.steps.values())
     log.info("Flow run %r goes on where it was left, with %d finished steps on record", run.name, ended)
-    return found.flow, past, args, kwargs
+    return flow, past, args, kwargs
 
 
 def going_on(past: Past, begin: Callable[[], Any]) -> Any:

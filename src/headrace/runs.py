@@ -10,8 +10,9 @@ from headrace import _runtime
 from headrace._kept import with_result, with_results
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, TaskRun
+from headrace._resuming import one_of
 from headrace._runtime import Runtime
-from headrace.errors import AmbiguousRunId, RunningLoopError, RunNotFound
+from headrace.errors import RunningLoopError
 
 __all__ = ["FlowRun", "TaskRun", "flow_run", "flow_runs", "task_runs"]
 
@@ -84,13 +85,7 @@ async def listed(limit: int, state: str | None) -> list[FlowRun]:
 async def one(run_id: str) -> FlowRun:
     """Give one flow run."""
     runtime = await settled()
-    begins = run_id.strip().lower()
-    found = await runtime.store.flow_runs(begins=begins, limit=5)
-    if not found:
-        raise RunNotFound("flow", run_id, "List them: headrace flow-run ls")
-    if len(found) > 1:
-        raise AmbiguousRunId("flow", run_id, [run.id for run in found])
-    return with_result(found[0], runtime.store, runtime.journal.ledger.vault)
+    return with_result(await one_of(runtime.store, run_id), runtime.store, runtime.journal.ledger.vault)
 
 
 async def tasks_of(flow_run: FlowRun | str) -> list[TaskRun]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,7 +11,7 @@ from uuid import UUID
 import pytest
 
 import headrace
-from headrace import durable, flow, task
+from headrace import durable, flow
 from headrace._loading import loaded
 from headrace.states import Failed, State
 from tests.spec.durable_crashes import STORES, World, doubling, path
@@ -153,23 +152,6 @@ def test_an_exception_that_cannot_be_read_back_keeps_its_name_and_message(form: 
 
     assert world.resumes(form, run_id) == "Picky: 404: gone"
     assert world.seen() == ["last 1"]
-
-
-def written(world: World, told: list[str], name: str, **options: Any) -> Any:
-    """Give a task that tells how it is committed and undone."""
-
-    def heard(what: str) -> Callable[[Any], None]:
-        def tell(_transaction: Any) -> None:
-            if not world.dead:
-                told.append(f"{what} {name}")
-
-        return tell
-
-    def body(x: int) -> int:
-        world.visit(f"{name} {x}")
-        return x
-
-    return task(name=name, on_commit=[heard("commit")], on_rollback=[heard("undo")], **options)(body)
 
 
 def test_two_tasks_of_one_name_are_two_steps(form: Form, world: World) -> None:

@@ -135,6 +135,10 @@ class Journal:
         return events
 
 
+def nobody_hears(_value: Any, _error: Exception | None) -> None:
+    """Take what came of an errand that nobody waits for."""
+
+
 def nothing(_run: Any) -> None:
     """Give None: no run has anything on record here."""
 

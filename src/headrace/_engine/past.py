@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.context import resuming
+from headrace._engine.journal import nobody_hears
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
 from headrace._model.events import PENDING, RESULT, Transition
@@ -383,10 +384,6 @@ class Past:
     def lose(self) -> None:
         """Hear that another process has taken the run over."""
         self.lost = LostRun(self.root_id)
-
-
-def nobody_hears(_value: Any, _error: Exception | None) -> None:
-    """Take what came of an errand that nobody waits for."""
 
 
 def formed(vault: Any, key: str, run: Run, value: Any) -> StoredResult:

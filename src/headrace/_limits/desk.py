@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from headrace._engine.admission import holding
+from headrace._engine.journal import nobody_hears
 from headrace._limits.counter import Bell, Counter, Held, Waiter
 from headrace._model.slots import Claim
 from headrace._ports import Store
@@ -392,10 +393,6 @@ class Desk:
             beat, since = claim.beat, self.watched
         self.heard[claim.name, claim.owner] = beat, since
         return self.watched - since > LEASE
-
-
-def nobody_hears(_value: Any, _error: Exception | None) -> None:
-    """Take what came of an errand that nobody waits for."""
 
 
 def too_small(waiter: Waiter) -> LimitTooSmall | None:

@@ -10,8 +10,7 @@ from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
 from headrace._stores.postgres_encoding import filled
 from headrace._stores.postgres_link import Connection, Link, fetched
-
-LAST = chr(0x10FFFF)  # sorts behind every other sign
+from headrace._stores.rows import LAST
 
 
 class PostgresOwners:

@@ -14,9 +14,8 @@ from headrace._ports import Which
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned, result_record
 from headrace._stores.postgres_link import Connection, Link
+from headrace._stores.rows import LAST
 from headrace.errors import NoDatabaseYet, StoreUnavailable
-
-LAST = chr(0x10FFFF)  # sorts behind every other sign
 
 
 class PostgresResults:

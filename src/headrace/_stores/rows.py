@@ -25,6 +25,7 @@ RESULT_COLUMNS: Final = (
     "trace_id", "data",
 )  # fmt: skip
 TASK_HEAD: Final = 6
+LAST: Final = chr(0x10FFFF)  # sorts behind every other sign
 
 Transitions = tuple[tuple[str, str, Any, str | None], ...]
 

@@ -11,9 +11,8 @@ from headrace._model.records import Owned
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json
+from headrace._stores.rows import LAST
 from headrace.errors import StaleRuns
-
-LAST = chr(0x10FFFF)  # sorts behind every other sign
 
 
 class Database(Protocol):

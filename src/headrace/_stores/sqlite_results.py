@@ -15,9 +15,8 @@ from headrace._model.records import StoredResult
 from headrace._ports import Which
 from headrace._stores import schema
 from headrace._stores.encoding import as_json, cleaned, result_record
+from headrace._stores.rows import LAST
 from headrace.errors import StoreUnavailable
-
-LAST = chr(0x10FFFF)  # sorts behind every other sign
 
 
 class Database(Protocol):
