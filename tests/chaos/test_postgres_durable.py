@@ -282,4 +282,6 @@ def test_what_a_machine_writes_that_was_stopped_past_its_lease_is_refused(
     with runtime_at(record.home, url=record.url):
         (run,) = runs.flow_runs()
         results = [task_run.state.result() for task_run in runs.task_runs(run)]
-    assert sorted(results, key=[one, other].index) == [*[one] * GATE, *[other] * (STEPS - GATE)]
+    beside = 2 if kind == "gathers" else 0  # steps that may have ended, and been recorded, while the gate was closed
+    assert GATE <= results.count(one) <= GATE + beside
+    assert results.count(other) == STEPS - results.count(one)
