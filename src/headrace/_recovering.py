@@ -14,12 +14,13 @@ from headrace._engine.life import drive
 from headrace._homes import quietly
 from headrace._loading import known
 from headrace._model.records import FlowRun
-from headrace._resuming import claimed, going_on
+from headrace._resuming import InTurn, claimed, going_on
 from headrace._runtime import Opening
 from headrace._submission import submit
 from headrace.errors import CrewGone, HeadraceError, NotResumable, RunHeld, StoreUnavailable
 from headrace.futures import Future
 
+TURNED_AWAY: Final = 10  # runs at a look: to see that it is not the turn of one takes some reads of 0.2 ms
 log: Final = logging.getLogger("headrace.engine")
 
 
@@ -96,19 +97,24 @@ class Recovery:
         drive(self.take_up_all(_runtime.thread_host, run_ids))
 
     async def take_up_all(self, host: Any, run_ids: Iterable[str]) -> None:
-        """Take up *run_ids*, one after the other."""
-        for run_id in run_ids:
-            await self.take_up(host, run_id)
+        """Take up *run_ids*, one after the other; once several had to wait for their turns, leave the rest to later."""
+        left, waiting = list(run_ids), 0
+        while left and waiting < TURNED_AWAY:
+            waiting += not await self.take_up(host, left.pop(0))
+        self.trying.difference_update(left)
 
-    async def take_up(self, host: Any, run_id: str) -> None:
-        """Have the run *run_id* go on here, unless it is somebody else's."""
+    async def take_up(self, host: Any, run_id: str) -> bool:
+        """Have the run *run_id* go on here, unless it is somebody else's; tell whether its turn had come."""
         opening = self.opening
         future: Future[Any] | None = None
         try:
             if opening.crew.finishing or opening.crew.stopping is not None:
-                return  # it is being left: what it takes up now would never begin
-            flow, past, args, kwargs = await claimed(host, opening.journal, run_id, known_here)
+                return True  # it is being left: what it takes up now would never begin
+            flow, past, args, kwargs = await claimed(host, opening.journal, run_id, known_here, turns=True)
             future = going_on(past, lambda: submit(flow, args, kwargs, opening))
+        except InTurn as reason:
+            log.debug("Not taken up yet: %s", reason)
+            return False
         except (Unknown, RunHeld, CrewGone, StoreUnavailable) as reason:
             log.debug("Not taken up: %s", reason)
             if isinstance(reason, Unknown):
@@ -121,3 +127,4 @@ class Recovery:
                 self.trying.discard(run_id)
             else:
                 future.add_done_callback(lambda _ended: self.trying.discard(run_id))
+        return True

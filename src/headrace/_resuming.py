@@ -17,10 +17,10 @@ from headrace._engine.journal import Journal
 from headrace._engine.past import PARAMETERS, Past
 from headrace._engine.step_names import transitions
 from headrace._loading import NotFound, loaded
-from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, Owned
 from headrace._owners import PROCESS, SILENCE, dead
 from headrace._ports import Host, Store
+from headrace._suspects import SUSPECT, given_up, on_trial, steps_in
 from headrace.errors import AmbiguousRunId, CrashLoop, HeadraceError, NotResumable, RunHeld, RunNotFound
 
 CRASHES: Final = 5  # processes that may end in a row while they run it, none having recorded a step
@@ -28,6 +28,10 @@ CRASHED: Final = ("CRASHED", "Crashed")
 log: Final = logging.getLogger("headrace.engine")
 # Runs that this process has taken, by their ids: until each begins, it is in no list of what is in progress.
 claims: Final[WeakValueDictionary[str, Past]] = WeakValueDictionary()
+
+
+class InTurn(NotResumable):
+    """A run that is taken up in its turn is not to be taken up yet."""
 
 
 def held(owned: Owned, leases: dict[str, int], journal: Journal) -> float | None:
@@ -84,9 +88,7 @@ async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRu
             run.id, "it is part of another flow run", f"Resume that: headrace flow-run resume {run.parent_id or 'ID'}"
         )
     seconds = held(owned, await store.owners.leases(PROCESS), journal)
-    # One that crashed under an earlier epoch has been taken up meanwhile, and has not begun there yet.
-    given_up = run.state.is_crashed() and run.epoch == owned.epoch
-    if seconds is not None and not given_up:
+    if seconds is not None and not given_up(run, owned):
         raise RunHeld(run.id, owned.owner, seconds)
     return run, owned
 
@@ -107,23 +109,16 @@ def code_of(run: FlowRun) -> Any:
     return flow
 
 
-async def steps_in(store: Store, run: FlowRun) -> int:
-    """Count the steps on record that need not be run again: task runs in *run*, and in the flow runs below it."""
-    count, flows = 0, [run]
-    while flows:
-        for flow in flows:
-            counts = await store.task_counts(prefix_of(flow.id))
-            count += counts.get("COMPLETED", 0) + counts.get("FAILED", 0)
-        flows = [called for flow in flows for called in await store.below(prefix_of(flow.id))]
-    return count
-
-
-async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned) -> Past:
+async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns: bool = False) -> Past:
     """
     Have this process have a run; give what is on record of it.
 
+    Args:
+        turns: Whether it waits while a suspect is on trial here, if it is one itself.
+
     Raises:
         RunHeld: Somebody else was faster.
+        InTurn: It is to wait.
         CorruptResult, MissingResult: Its parameters are not there any more.
     """
     steps = await steps_in(store, run)
@@ -132,6 +127,9 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned) -> Pa
     now = journal.now()
     if about_to_begin(run.id):
         raise RunHeld(run.id, journal.owner)
+    # One in a crash loop is told so, and runs nothing that could end the process.
+    if turns and SUSPECT <= crashes < CRASHES and await on_trial(store, journal):
+        raise InTurn(run.id, "another run that processes have ended with is on trial", "It is taken up after that.")
     past = claims[run.id] = Past(run.id, owned.epoch + 1)
     try:
         if not await store.owners.take(owned, journal.owner, now=now, crashes=crashes, steps=steps):
@@ -169,13 +167,14 @@ def parameters(past: Past, journal: Journal) -> tuple[tuple[Any, ...], dict[str,
 
 
 async def claimed(
-    host: Host, journal: Journal, run_id: str, known: Callable[[FlowRun], Any] = code_of
+    host: Host, journal: Journal, run_id: str, known: Callable[[FlowRun], Any] = code_of, *, turns: bool = False
 ) -> tuple[Any, Past, tuple[Any, ...], dict[str, Any]]:
     """
     Have the run *run_id* be this process's; give its flow, its past and what it was called with.
 
     Args:
         known: Gives the flow of a run.
+        turns: Whether it waits while a suspect is on trial here, if it is one itself.
 
     Raises:
         DurableError, RunNotFound, AmbiguousRunId: It cannot go on here; says why.
@@ -188,7 +187,7 @@ async def claimed(
     flow = known(run)  # before it is taken: what cannot go on here is left to others
 
     async def taking(store: Store) -> Past:
-        return await take(store, journal, run, owned)
+        return await take(store, journal, run, owned, turns)
 
     past: Past = await host.with_store(journal, taking)
     try:

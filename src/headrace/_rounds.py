@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 
 from headrace._engine.journal import Journal
 from headrace._engine.ledger import LEASE, Ledger
-from headrace._model.records import Owned, Request, nanoseconds
+from headrace._model.records import FlowRun, Owned, Request, nanoseconds
 from headrace._owners import PROCESS, dead, gone
 from headrace._ports import Store
+from headrace._suspects import in_turn
 
 LOOK_EVERY = 0.5  # seconds between looks for requests: half of the second in which one is promised to be heard
 HEED_EVERY: Final = 0.02  # between looks at once, however many ring
@@ -112,13 +113,18 @@ async def reap(office: Office) -> None:
                 began = now if run.start_time is None else nanoseconds(run.start_time)
                 since = max(began, taken.get(run.owner or "", 0))
                 if dead(run.owner or "", leases, since, now):
-                    await office.store.crash(run, f"Its process ended without a word: {run.owner}", now)
+                    await crash(office.store, run, now)
             for name in leases:
                 owner = name.removeprefix(PROCESS)
                 if gone(owner):
                     await office.store.results.release(name, owner)
     except Exception as error:
         log.debug("Runs whose processes ended cannot be looked for: %s: %s", type(error).__name__, error)
+
+
+async def crash(store: Store, run: FlowRun, now: int) -> None:
+    """Have *run*, whose process has ended, and what was under way in it end as Crashed."""
+    await store.crash(run, f"Its process ended without a word: {run.owner}", now)
 
 
 async def remind(office: Office) -> None:
@@ -195,12 +201,13 @@ async def recover(office: Office) -> None:
         return
     try:
         with office.busy:
-            found = await left_behind(office.store, journal)
+            left = await left_behind(office.store, journal)
+            found = await in_turn(office.store, journal, left)
     except Exception as error:
         log.debug("Durable runs that were left behind cannot be looked for: %s: %s", type(error).__name__, error)
         return
     if found and journal.recovering is not None:
-        journal.recovering([one.run_id for one in found])
+        journal.recovering(found)
 
 
 async def left_behind(store: Store, journal: Journal) -> list[Owned]:

@@ -1,5 +1,6 @@
 """
-Durable flows, for users: values that are the same at each resume, and runs that go on after their process has ended.
+Durable flows, for users: values that are the same at each resume, sources that are read on from where they were, and
+runs that go on after their process has ended.
 
 `@flow(durable=True)` makes a flow durable.
 """
@@ -16,6 +17,7 @@ from headrace import _runtime
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._resuming import claimed, going_on
+from headrace._sources import Cursor
 from headrace.errors import (
     CrashLoop,
     DurableError,
@@ -30,6 +32,7 @@ from headrace.sync import run
 
 __all__ = [
     "CrashLoop",
+    "Cursor",
     "DurableError",
     "LostRun",
     "NonDeterministicFlow",

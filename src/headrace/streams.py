@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from headrace import _runtime
 from headrace._decorated import Decorated
 from headrace._engine.begin import heed
+from headrace._engine.calls import Call
 from headrace._engine.context import current_run
 from headrace._engine.inputs import bare
 from headrace._engine.life import drive
 from headrace._engine.promises import Gate, Promise
 from headrace._engine.upstream import listed
 from headrace._model.annotations import watch
-from headrace._sources import END, Rows
+from headrace._ports import Host
+from headrace._sources import ASYNC_SOURCE, END, Rows
 from headrace._submission import Submission
 from headrace.errors import OptionError, OptionTypeError, RunningLoopError, StreamUseError, short
 from headrace.futures import blocked
 
 if TYPE_CHECKING:
+    from headrace._engine.trails import Trail
     from headrace._runners.feeder import Feeder
 
 __all__ = ["Stream"]
@@ -54,6 +57,7 @@ class Stream(Generic[T_co]):
         self._wait_for = None if options["wait_for"] is None else listed(options["wait_for"])
         self._way = Submission(decorated, "stream")
         self._rows = Rows(decorated, args, kwargs)
+        self._trail: Trail | None = None
         self._group: Any = None
         # What is in flight, in the order of the items. A plain dict looks for its first key from its beginning, past
         # all that were taken out there.
@@ -75,19 +79,52 @@ class Stream(Generic[T_co]):
         if self._used:
             raise StreamUseError(self._way.decorated.name, "it was used before; a stream gives its results once")
         self._used = True
-        self._group = self._way.group(None)
+        way, reading = self._way, self._rows.reading
+        if reading is not None and way.parent is not None and way.parent.scope.past is not None:
+            self._trail = way.parent.scope.past.trail(way.parent, way.spec, reading.cursor.name, self._rows.given)
+        self._group = way.group(None)
 
     def _submit(self, row: Any) -> None:
         """Start the call with the arguments *row*; at the end of the sources, note that."""
+        trail = self._trail
         if row is END:
+            if trail is not None:
+                trail.end()
             self._exhausted = True
             return
         args, kwargs = row
         way = self._way
         call = way.call(args, kwargs, self._wait_for, way.context.copy())
+        if trail is not None:
+            call = trail.come_by(self._rows.position, call)
+        self._put(call)
+
+    async def _recalled(self, host: Host) -> bool:
+        """Hand on what is on record next, an item that has ended or the end; tell whether there was any such."""
+        trail, way = self._trail, self._way
+        recorded = None if trail is None else trail.ahead()
+        if trail is None or recorded is None:
+            return False
+        if not recorded:
+            self._exhausted = True
+            return True
+        (position,) = recorded
+        known = trail.ended(position)
+        if known is None:
+            return False
+        call = await trail.recalled(position, known, way.call((), {}, None, way.context.copy()), host)
+        if call is None:
+            return False
+        await self._rows.move(position)
+        if not self._closed:
+            self._put(call)
+        return True
+
+    def _put(self, call: Call) -> None:
+        """Have *call* be in flight."""
         call.group = self._group
         promise = call.promise
-        way.crew.submit(call)  # which may refuse: so nothing was in flight before
+        self._way.crew.submit(call)  # which may refuse: so nothing was in flight before
         self._flight[promise] = None
         if not self._ordered:
             promise.when_done(self._land)
@@ -100,7 +137,8 @@ class Stream(Generic[T_co]):
         """Pull one row, and start its call."""
         before = perf_counter()
         try:
-            self._submit(self._rows.pull())
+            if self._trail is None or not drive(self._recalled(_runtime.thread_host)):
+                self._submit(self._rows.pull())
         except Exception as error:
             self._breaks(error)
         before, self._took = self._took, perf_counter() - before
@@ -177,6 +215,8 @@ class Stream(Generic[T_co]):
 
     def _end(self) -> None:
         """Count the group as whole."""
+        if self._trail is not None:
+            self._trail.close()
         group = self._group
         group.total = group.done
         self._way.crew.whole(group)
@@ -206,10 +246,7 @@ class Stream(Generic[T_co]):
     def __enter__(self) -> Stream[T_co]:
         self._refuse_on_loop()
         if self._rows.waits:
-            raise StreamUseError(
-                self._way.decorated.name,
-                "its source is async, and this code is not; make it async, and write `async with` and `async for`",
-            )
+            raise StreamUseError(self._way.decorated.name, ASYNC_SOURCE)
         self._begin()
         return self
 
@@ -220,6 +257,7 @@ class Stream(Generic[T_co]):
         try:
             if left:
                 drive(_runtime.thread_host.until(left, self._patience, shielded=True))
+            drive(self._rows.close())
         finally:
             self._end()
 
@@ -321,10 +359,11 @@ class Stream(Generic[T_co]):
                     await feeder.rest()
                     breath = perf_counter()
                     continue
-                row = await self._rows.pull_async()
-                if self._closed:
-                    return
-                self._submit(row)
+                if not await self._recalled(host):
+                    row = await self._rows.pull_async()
+                    if self._closed:
+                        return
+                    self._submit(row)
                 if len(self._flight) < 2:  # the first in flight; or none, and maybe no more to come
                     self._bell.open()
                 if perf_counter() - breath > BREATH:
@@ -335,6 +374,8 @@ class Stream(Generic[T_co]):
         except BaseException as stop:  # a cancellation that is the source's own is its consumer's to hear of
             self._breaks(stop)
             raise
+        finally:
+            await self._rows.close()
 
 
 DEFAULTS: Final[dict[str, Any]] = {"limit": LIMIT, "ordered": True, "return_state": False, "wait_for": None}

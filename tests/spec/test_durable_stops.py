@@ -78,24 +78,28 @@ def test_a_step_that_was_cancelled_runs_again(world: World) -> None:
     """Cancelled is no outcome that a resumed flow could go on from."""
     step = doubling(world, Form("async"))
 
+    waiting = asyncio.Event()
+
     @task
     async def waits() -> str:
         world.visit("waits")
         if world.ran.count("waits") == 1:
+            waiting.set()
             await asyncio.Event().wait()
         return "in time"
 
     @flow(durable=True)
     async def works() -> list[Any]:
-        try:
-            async with asyncio.timeout(0.01):
-                came = await waits()
-        except TimeoutError:
-            came = "late"
+        going, signal = asyncio.ensure_future(waits()), asyncio.ensure_future(waiting.wait())
+        await asyncio.wait([going, signal], return_when=asyncio.FIRST_COMPLETED)
+        signal.cancel()
+        going.cancel()
+        came = "late" if (await asyncio.wait([going]))[0].pop().cancelled() else going.result()
         return [came, await step(9)]
 
     run_id = world.crashes(Form("async"), works, at="step 9")
     world.ran = ["waits"]
+    waiting.clear()
 
     assert world.resumes(Form("async"), run_id) == ["in time", 18]
 

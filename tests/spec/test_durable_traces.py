@@ -135,3 +135,57 @@ def test_code_in_a_resumed_flow_sees_its_trace(form: Form, world: World, traced:
     own = [span for span in [*before, *after] if span.name == "own"]
     assert len(own) == 2
     assert {(span.trace, span.parent) for span in own} == {(root.trace, root.id)}
+
+
+def spans_of_ended(spans: list[Seen]) -> dict[str, tuple[Any, ...]]:
+    """Give the spans of runs that ended, and those of the states they were in, each by its id."""
+    ended = {span.id for span in spans if span.is_run and span.status == "OK"}
+    return {
+        span.id: (span.trace, span.parent, span.name, span.start // MICROSECOND, span.end // MICROSECOND)
+        for span in spans
+        if span.id in ended or (span.is_state and span.parent in ended)
+    }
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_recorded_steps_had_called_is_made_again_as_it_was(
+    form: Form, kind: str, tmp_path: Path, traced: Tracing
+) -> None:
+    world = World(kind, tmp_path)
+    step = doubling(world, form)
+
+    @form.task(task_run_name="outer of {x}", tags=["blue"])
+    async def outer(x: int) -> int:
+        value: int = await call(step, x)
+        return value
+
+    @form.flow()
+    async def inner(x: int) -> int:
+        value: int = await call(outer, x)
+        return value
+
+    @form.flow()
+    async def part(x: int) -> int:
+        first: int = await call(step, x)
+        then: int = await call(inner, x + 1)
+        return first + then
+
+    @form.flow(durable=True)
+    async def works() -> None:
+        await call(part, 0)
+        await call(outer, 5)
+        await call(step, 9)
+
+    before, after = survived(world, form, traced, works, "step 9")
+
+    known, again = spans_of_ended(before), spans_of_ended(after)
+    assert len(known) == 2 * 7
+    assert {key: again.get(key) for key in known} == known
+    runs = {span.id: span for span in before if span.is_run}
+    for span in after:
+        if span.is_run and span.id in known:
+            told = dict(span.attributes)
+            assert told.pop("headrace.recovered") is True
+            assert {**told, "code.function.name": ""} == {**runs[span.id].attributes, "code.function.name": ""}
+            assert [name for name, _, _ in span.events] == [name for name, _, _ in runs[span.id].events]
+    assert len({span.id for span in after}) == len(after)

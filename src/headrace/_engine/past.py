@@ -14,10 +14,15 @@ from typing import Any, Final
 
 from headrace._engine import lines
 from headrace._engine.context import resuming
+from headrace._engine.forms import formed
 from headrace._engine.journal import nobody_hears
+from headrace._engine.past_spans import below, by_caller, caller, stand_for
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._engine.spec import Spec
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
-from headrace._model.events import PENDING, RESULT, Transition
+from headrace._engine.trails import Placed, Trail
+from headrace._engine.transactions import rejoin
+from headrace._model.events import PENDING, RESULT, ROLLED_BACK, Transition
 from headrace._model.ids import PREFIX_LENGTH, prefix_of
 from headrace._model.records import FlowRun, StoredResult
 from headrace._model.states import State
@@ -65,6 +70,7 @@ class Past:
         doom: Why it is to fail at once instead of going on.
         taken: Whether the run that goes on from here has begun.
         over: Whether it has ended, and that is on record.
+        streams: Those over a cursor that are being read, by what they are told from others by.
         draws: Whether anything was drawn that may not be on record yet.
         leaves: Whether it is to be left behind, for others to take up.
         dry: Whether it is only gone through: nothing is run that is not on record.
@@ -84,6 +90,7 @@ class Past:
         self.sent_until: datetime | None = None
         self.unsent: list[tuple[Run, list[Transition]]] = []
         self.asked: set[str] = set()
+        self.streams: set[Any] = set()
         self.new: dict[str, list[str]] = {}
         self.lost: Exception | None = None
         self.problem: Exception | None = None
@@ -122,7 +129,8 @@ class Past:
 
     def taken_over(self) -> None:
         """Hear that the process that ran it is gone, and with it perhaps the spans of what it did last."""
-        ends = [run.end_time for run in self.steps.values() if run.end_time is not None]
+        # That they crashed was found out by others, and maybe much later.
+        ends = [run.end_time for run in self.steps.values() if run.end_time is not None and not run.state.is_crashed()]
         self.sent_until = max(ends) - SENT_WITHIN if ends else None
 
     async def reload(self, run: Run, host: Host) -> None:
@@ -148,9 +156,12 @@ class Past:
         parent, spec = run.parent, run.spec
         assert parent is not None
         digest = arguments(given(spec, args, kwargs))
-        what, key = f"{spec.kind} {spec.name} {qualified(spec)}", step_key(spec, args, kwargs)
-        by = digest if key is None else f"key {key}"
-        run.step_id = step_id(parent.step_id or parent.id, what, by, nth(parent, (what, by)))
+        if isinstance(run.call, Placed):
+            run.step_id = run.call.step_id
+        else:
+            what, key = f"{spec.kind} {spec.name} {qualified(spec)}", step_key(spec, args, kwargs)
+            by = digest if key is None else f"key {key}"
+            run.step_id = step_id(parent.step_id or parent.id, what, by, nth(parent, (what, by)))
         run.flow_attempt = parent.scope.attempt
         run.step_args = told(digest, shown(args, kwargs))
         self.asked.add(run.step_id)
@@ -222,6 +233,7 @@ class Past:
             run.ended, run.final = True, state
             if known is not None:
                 self.show(run, known)
+                await rejoin(run, host, known)
             return state
         if self.draws:
             self.draws = False  # what was drawn is on record before anything is done with it
@@ -239,7 +251,8 @@ class Past:
     async def recalled(self, run: Run, host: Host, known: Recorded) -> State[Any] | None:
         """Give the state in which *run* ended before; None where that does not count, or its value was not kept."""
         state = known.state
-        if not (state.is_completed() or (state.is_failed() and known.flow_attempt == run.flow_attempt)):
+        brief = state.is_failed() or state.name == ROLLED_BACK[1]  # what failed or was undone is done anew by a retry
+        if not (state.is_completed() or brief) or (brief and known.flow_attempt != run.flow_attempt):
             return None
         kept = self.results.get(known.id)
         if kept is None:
@@ -275,19 +288,23 @@ class Past:
         lost = self.sent_until is not None and known.end_time is not None and known.end_time > self.sent_until
         if observer is None or run.scope.trace is None or run.span is None or not lost:
             return
-        run.attempt, run.group = known.run_count, None
+        run.group = None
+        stand_for(run, known)
         run.span.set_attribute("headrace.recovered", True)
         self.unsent.append((run, transitions(known)))
         if len(self.unsent) == 1:
             run.scope.journal.errand(self.send, nobody_hears)
 
     async def send(self, _store: Store) -> None:
-        """Hand the runs whose spans are to be made again to the observer, on the back office's thread."""
+        """Hand the runs whose spans are to be made again, and those below, to the observer; in the back office."""
         unsent, self.unsent = self.unsent, []
+        known = {} if self.sent_until is None else by_caller(self.runs.values(), self.sent_until)
         for run, states in unsent:
             observer = run.scope.journal.observer
             if observer is not None:
                 observer.ended(run, states)
+                for made, went in below(run, known):
+                    observer.ended(made, went)
 
     def check(self, run: Run) -> None:
         """
@@ -312,9 +329,8 @@ class Past:
         own, attempt = run.id, run.scope.attempt
         found: list[Recorded] = []
         for one in self.steps.values():
-            above = one.parent_id if isinstance(one, FlowRun) else (one.parent_task_run_id or one.flow_run_id)
             ended = one.state.is_completed() or one.state.is_failed()
-            if above == own and ended and one.flow_attempt == attempt and one.id in self.results:
+            if caller(one) == own and ended and one.flow_attempt == attempt and one.id in self.results:
                 found.append(one)
         return found
 
@@ -381,21 +397,13 @@ class Past:
         self.draws = True
         return value
 
+    def trail(self, run: Run, spec: Spec, name: str, constants: list[Any]) -> Trail:
+        """Give the positions that a stream of *run* over the cursor *name* comes by."""
+        return Trail(self, run, spec, name, constants)
+
     def lose(self) -> None:
         """Hear that another process has taken the run over."""
         self.lost = LostRun(self.root_id)
-
-
-def formed(vault: Any, key: str, run: Run, value: Any) -> StoredResult:
-    """Give *value*, which *run* came to or drew, in the form in which it is stored under *key*."""
-    now, name = run.scope.journal.now(), run.spec.name
-    small = vault.small(value)
-    if small is not None:
-        data, digest = small
-        return StoredResult(key, run.id, name, now, None, "json", len(data), digest, data=data)
-    form = vault.pack(value, vault.codec(None), vault.storage(None), key.replace(" ", "-"), beside=False)
-    parts = (form.codec, form.size, form.digest, form.storage, form.name, None, form.data)
-    return StoredResult(key, run.id, name, now, None, *parts)
 
 
 def past_of(run: FlowRunning) -> Past | None:

@@ -1,4 +1,8 @@
-"""The command `flow-run cancel`: asks the process that runs a flow run to end it, and watches. Ends nothing itself."""
+"""
+The command `flow-run cancel`: asks the process that runs a flow run to end it, and watches.
+
+It ends only durable runs that were left behind, for which there is nobody to ask.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,16 @@ from typing import NamedTuple
 
 import click
 
+from headrace import _owners
+from headrace._cancelling import cancel_left_behind
 from headrace._model.columns import plain
 from headrace._model.records import FlowRun, Request
 from headrace._ports import Store
+from headrace.cli import Sentence
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
 from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
-from headrace.errors import RunEnded, RunNotFound
+from headrace.errors import RunEnded, RunHeld, RunNotFound
 
 WHY = "headrace flow-run cancel asked for it"
 WAIT = 5.0
@@ -30,10 +37,22 @@ class Asked(NamedTuple):
     Attributes:
         run: As it was seen last.
         heard: Whether its process knows.
+        left: Whether it had none, and was ended here.
     """
 
     run: FlowRun
     heard: bool
+    left: bool = False
+
+
+class NotBegun(Sentence):
+    """A run was taken up, and has not begun there yet: until then it cannot be asked."""
+
+    def __init__(self, run: FlowRun) -> None:
+        super().__init__(
+            f"Flow run {run.name!r} has just been taken up, and has not begun there yet. Ask again: "
+            f"headrace flow-run cancel {short_id(run.id)}"
+        )
 
 
 @click.command(epilog="Example: headrace flow-run cancel 3f2a9c1e --no-wait")
@@ -54,25 +73,34 @@ def cancel(run_id: str, seconds: float, no_wait: bool, output: Output) -> None:
     Cancel a flow run in progress, with the task runs and subflow runs in it.
 
     Its process hears of it within a second and ends it: async bodies at their next await, sync ones at their next wait
-    or call of a task. They have time to clean up.
+    or call of a task. They have time to clean up. A durable run that was left behind ends at once, and nobody takes it
+    up any more.
     """
     store = store_of_settings()
     waited = 0.0 if no_wait else seconds
-    run, heard = wait_for(asked(store, run_id, waited))
+    run, heard, left = wait_for(asked(store, run_id, waited))
     if output == "json":
         show_json({**flow_object(run), "heard": heard})
+    elif left:
+        say(f"Flow run {plain(run.name)!r} was cancelled; it had been left behind, and nobody takes it up any more.")
     else:
         say(outcome(run, heard, waited))
 
 
 async def asked(store: Store, wanted: str, seconds: float) -> Asked:
     """
-    Ask the run that begins with *wanted* to cancel; see for *seconds* what comes of it.
+    Ask the run that begins with *wanted* to cancel; see for *seconds* what comes of it. One left behind ends here.
 
     Raises:
         RunEnded: It does not go on, or came to another end.
+        NotBegun: Another process has taken it up, and has not begun within that time.
     """
     run = await find_flow_run(store, wanted)
+    if run.durability == "strict":
+        left = await was_left_behind(store, run, seconds)
+        run = await seen(store, run, 0.0)
+        if left:
+            return Asked(run, heard=False, left=True)
     if ended(run):
         raise RunEnded(run.name, run.state, dead=is_dead(run))
     if await store.request(Request(run.id, "cancel", WHY, datetime.now(UTC))):
@@ -84,6 +112,31 @@ async def asked(store: Store, wanted: str, seconds: float) -> Asked:
     else:
         run = await seen(store, run, 0.0)
     raise RunEnded(run.name, run.state, dead=is_dead(run))
+
+
+async def was_left_behind(store: Store, run: FlowRun, seconds: float) -> bool:
+    """
+    Cancel the durable *run* if it was left behind, and tell whether it was.
+
+    Where somebody has just taken it up, wait *seconds*, and PROMISED at least, until it has begun there.
+
+    Raises:
+        NotBegun: It has not.
+        RunNotFound: It was deleted meanwhile.
+    """
+    deadline = time.monotonic() + max(PROMISED, seconds)  # in this order, for nan
+    while True:
+        try:
+            return await cancel_left_behind(store, run, WHY, _owners.owner(), time.time_ns())
+        except RunHeld:
+            if not ended(run):
+                return False
+            if time.monotonic() > deadline:
+                raise NotBegun(run) from None
+        finally:
+            await store.close()
+        await asyncio.sleep(PAUSE)
+        run = await seen(store, run, 0.0)
 
 
 async def seen(store: Store, run: FlowRun, seconds: float) -> FlowRun:

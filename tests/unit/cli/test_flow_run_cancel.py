@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 
+import orjson
 import pytest
 
 from tests.chaos.processes import rows, until
-from tests.unit.cli.recorded import Teller, goes_on
+from tests.unit.cli.recorded import Shop, Teller, goes_on, rewritten
 
 HEARD = "DELETE FROM request"
 ENDED = "UPDATE flow_run SET state_type = ?, state_name = ?, end_time = start_time + 1 WHERE id = ?"
@@ -47,6 +49,14 @@ def named(tell: Teller, run_id: str) -> str:
     """The beginning of every sentence about a run."""
     ((name,),) = rows(tell.home, "SELECT name FROM flow_run WHERE id = ?", run_id)
     return f"Flow run {name!r}"
+
+
+def taken_up(tell: Teller) -> str:
+    """Have a process that lives, as far as anybody knows, have taken up the run that was left behind; give its id."""
+    run_id = tell.id_of("killed")
+    taken = "UPDATE run_owner SET owner = 'elsewhere:4242:1:1', epoch = 2, since = ? WHERE run_id = ?"
+    rewritten(tell.home, taken, time.time_ns(), run_id)
+    return run_id
 
 
 @pytest.fixture
@@ -131,6 +141,7 @@ def test_a_run_that_has_ended_is_not_asked(tell_own: Teller) -> None:
 
 def test_a_run_whose_process_died_is_not_asked(tell_own: Teller) -> None:
     run_id = tell_own.id_of("killed")
+    rewritten(tell_own.home, "UPDATE flow_run SET durability = 'batched' WHERE id = ?", run_id)
 
     result = tell_own("flow-run", "cancel", run_id, "--output", "json", status=1)
 
@@ -142,8 +153,62 @@ def test_a_run_whose_process_died_is_not_asked(tell_own: Teller) -> None:
     assert rows(tell_own.home, "SELECT * FROM request") == []
 
 
+def test_a_durable_run_that_was_left_behind_ends_at_once(tell_own: Teller) -> None:
+    run_id = tell_own.id_of("killed")
+
+    said = tell_own("flow-run", "cancel", run_id[:8], "--no-wait").stdout
+
+    assert said == (
+        f"{named(tell_own, run_id)} was cancelled; it had been left behind, and nobody takes it up any more.\n"
+    )
+    run = tell_own.json("flow-run", "inspect", run_id)
+    assert [one["name"] for one in run["transitions"]] == ["Running", "Crashed", "Cancelled"]
+    assert (run["state"]["message"], run["resumable"]) == ("headrace flow-run cancel asked for it", False)
+    assert rows(tell_own.home, "SELECT * FROM run_owner") == rows(tell_own.home, "SELECT * FROM request") == []
+    assert rows(tell_own.home, "SELECT end_time FROM task_run WHERE end_time IS NULL") == []
+
+
+def test_nobody_goes_on_with_it(shop: Shop) -> None:
+    run_id = shop.killed("7")
+    shop.mend()
+
+    cancelled = shop("flow-run", "cancel", run_id, "--output", "json")
+
+    told = orjson.loads(cancelled.stdout)
+    assert (told["id"], told["state"]["name"], told["heard"]) == (run_id, "Cancelled", False)
+    assert shop("flow-run", "resume", "--all").stdout == "No durable run was left behind.\n"
+    assert "it has ended as Cancelled" in shop("flow-run", "resume", run_id, status=2).stderr
+    assert "There is nothing left to cancel" in shop("flow-run", "cancel", run_id, status=1).stderr
+    assert shop.charged == ["7"]
+
+
+def test_one_that_was_taken_up_meanwhile_is_asked_once_it_has_begun(tell_own: Teller) -> None:
+    run_id = taken_up(tell_own)
+    beginning = threading.Thread(target=goes_on, args=(tell_own.home, "killed"))
+
+    with once_asked(tell_own, ends("Cancelled", run_id)):
+        beginning.start()
+        said = tell_own("flow-run", "cancel", run_id, "--wait", "60").stdout
+
+    beginning.join()
+    assert said == f"{named(tell_own, run_id)} was cancelled.\n"
+
+
+def test_one_that_was_taken_up_and_does_not_begin_is_told_with_1(tell_own: Teller) -> None:
+    run_id = taken_up(tell_own)
+
+    result = tell_own("flow-run", "cancel", run_id, "--no-wait", status=1)
+
+    assert result.stderr == (
+        f"{named(tell_own, run_id)} has just been taken up, and has not begun there yet. Ask again: "
+        f"headrace flow-run cancel {run_id[:8]}\n"
+    )
+    assert len(rows(tell_own.home, "SELECT * FROM run_owner")) == 1
+
+
 def test_last_is_the_outermost_of_the_newest_run(tell_own: Teller) -> None:
-    run_id = goes_on(tell_own.home, "killed")
+    run_id = taken_up(tell_own)
+    goes_on(tell_own.home, "killed")
 
     tell_own("flow-run", "cancel", "last", "--no-wait")
 

@@ -64,6 +64,67 @@ def test_code_that_leaves_a_recorded_step_out_drifts_and_ends_with_1(shop: Shop,
     assert "not asked for now: charge('7')" in verdict["said"]
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_step_that_was_renamed_drifts_and_both_names_are_told(shop: Shop, left: str, finished: bool) -> None:
+    if finished:
+        shop.mend()
+        shop("flow-run", "resume", left)
+    shop.change("def charge(", "def bill(")
+    shop.change("receipt = charge(number)", "receipt = bill(number)")
+
+    (verdict,) = checked(shop, left, status=1)
+
+    assert (verdict["outcome"], verdict["wrong"]) == ("drifts", True)
+    assert verdict["said"].endswith(" Was charge('7'), is now bill('7') (renamed?).")
+    assert not (shop.folder / "charged").exists()
+
+
+def test_a_flow_that_cannot_use_what_its_step_came_to_under_another_name_is_not_said_to_fail(
+    shop: Shop, left: str
+) -> None:
+    shop.change("def charge(", "def bill(")
+    shop.change("receipt = charge(number)", "receipt = bill(number)['id']")
+
+    (verdict,) = checked(shop, left)
+
+    assert (verdict["outcome"], verdict["wrong"]) == ("goes on", False)
+    assert verdict["said"].endswith(" goes on with bill('7'). Was charge('7'), is now bill('7') (renamed?).")
+
+
+def test_a_step_that_is_never_recorded_is_no_renamed_one(shop: Shop, left: str) -> None:
+    shop.change("def charge(", "def bill(")
+    shop.change("@task\ndef bill", "@task(persist_result=False)\ndef bill")
+    shop.change("receipt = charge(number)", "receipt = bill(number)")
+
+    (verdict,) = checked(shop, left)
+
+    assert (verdict["outcome"], "renamed" in verdict["said"]) == ("goes on", False)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_step_that_was_inserted_is_not_taken_for_a_renamed_one(shop: Shop, left: str, finished: bool) -> None:
+    """Not even where it has the arguments of the one behind it."""
+    if finished:
+        shop.mend()
+        shop("flow-run", "resume", left)
+    shop.change("@task\ndef ship", "@task\ndef audit(order):\n    pass\n\n@task\ndef ship")
+    shop.change("receipt = charge(number)", "audit(number); receipt = charge(number)")
+
+    (verdict,) = checked(shop, left)
+
+    assert (verdict["outcome"], verdict["wrong"]) == ("adds" if finished else "goes on", False)
+    assert "audit('7')" in verdict["said"]
+    assert "renamed" not in verdict["said"]
+
+
+def test_a_step_with_other_arguments_is_no_renamed_one(shop: Shop, left: str) -> None:
+    shop.change("receipt = charge(number)", "receipt = ship(number + '0')")
+
+    (verdict,) = checked(shop, left)
+
+    assert (verdict["outcome"], "renamed" in verdict["said"]) == ("goes on", False)
+
+
 def test_code_that_would_fail_when_the_run_is_resumed_ends_with_1(shop: Shop, left: str) -> None:
     shop.change('print("order", number)', "print(nmuber)")
 
