@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -30,6 +32,57 @@ class OwnLoop(asyncio.SelectorEventLoop):
     ) -> list[tuple[Any, ...]]:
         """Look *host* up; nothing else happens on the loop meanwhile."""
         return list(socket.getaddrinfo(host, port, family, type, proto, flags))
+
+
+class Waiting(selectors.DefaultSelector):
+    """
+    Waits for a lock where there is nothing but the loop's own pipe to wait for.
+
+    Attributes:
+        rung: Locked, unless somebody has rung since it was waited for.
+        light: Whether who rings need not write to that pipe.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rung = threading.Lock()
+        self.rung.acquire()
+        self.light = False
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait until a file is ready, somebody rings, or *timeout* seconds have passed; give the files."""
+        self.light = len(self.get_map()) == 1
+        if self.light:
+            self.rung.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            return []
+        if self.rung.acquire(blocking=False):
+            timeout = 0  # somebody rang who may have seen it light still
+        return super().select(timeout)
+
+    def ring(self) -> bool:
+        """Have it wait no longer; tell whether that was all there is to do. From any thread."""
+        try:
+            self.rung.release()
+        except RuntimeError:
+            pass  # somebody has rung already
+        return self.light
+
+
+class LightLoop(OwnLoop):
+    """
+    A loop that other threads wake without a system call, as long as it awaits no files.
+
+    Writing to a pipe gives the interpreter's lock away: whoever rings for each step of a flow would lose it each time,
+    and wait to get it back.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+        super().__init__(self.waiting)
+
+    def _write_to_self(self) -> None:
+        if not self.waiting.ring():
+            super()._write_to_self()  # type: ignore[misc]  # asyncio's own, and not in its stubs
 
 
 def completed(work: Coroutine[Any, Any, T]) -> T:

@@ -13,28 +13,30 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
+from headrace import _promptly as promptly
 from headrace import _rounds as rounds
-from headrace._engine.fold import Heard, fold, without
-from headrace._engine.journal import Answer, Event, Journal
+from headrace._engine.fold import Heard, durable, fold, under_way, without
+from headrace._engine.journal import Answer, Event, Journal, Said
 from headrace._engine.life import drive
 from headrace._engine.runs import Run
-from headrace._loops import OwnLoop, completed
-from headrace._model.events import ASK, ENDED, ERRAND, GROUP, LOG, RECALL, RESULT
+from headrace._loops import LightLoop, completed
+from headrace._model.events import ASK, ERRAND, RECALL
 from headrace._model.ids import prefix_of
 from headrace._model.records import StoredResult
+from headrace._observing import hand_on
 from headrace._ports import Batch, Ringing, Store
-from headrace.errors import LostRun, StaleRuns, StoreUnavailable
+from headrace.errors import LostRun, Occupied, StaleRuns, StoreUnavailable
 
 BATCH: Final = 2_000
 FEW: Final = 100  # runs in progress, whose rows are written at the next look
 GROWN_AFTER: Final = 0.6  # seconds; twice that at most
 NAP: Final = 0.01  # seconds
 CLOSE_WITHIN = 10.0
-NO_TRANSITIONS: Final = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
 log: Final = logging.getLogger("headrace.store")
 
 
@@ -52,6 +54,9 @@ class BackOffice:
         rung: Whether another process has rung since.
         owed: Durable runs whose rows it could not take; written with the next batch that it takes.
         due: What such runs have come to, likewise.
+        halfway: What was folded on another thread, and could not be written there at once.
+        late: What was committed on other threads, and is to be told the observer.
+        prompt: How many commits there were on other threads since the last one here.
     """
 
     def __init__(self, store: Store, journal: Journal) -> None:
@@ -62,8 +67,8 @@ class BackOffice:
         self.ready = threading.Event()
         # Reentrant: a signal's handler may end a run, and so tell, while the same thread commits after the close.
         self.guard = threading.RLock()
-        # Held while the store is at work; whoever forks takes it first, see `still`.
-        self.busy = threading.Lock()
+        # Held while events are folded, and while the store is at work; whoever forks takes it first, see `still`.
+        self.busy = threading.RLock()
         self.closing = False
         self.ended = False
         self.opened = False
@@ -71,6 +76,9 @@ class BackOffice:
         self.lost = 0
         self.owed: list[Run] = []
         self.due: list[StoredResult] = []
+        self.halfway: tuple[list[Event], Batch, Heard] | None = None
+        self.late: deque[Heard] = deque()
+        self.prompt = 0
         self.young: dict[Run, bool] = {}
         self.grown = 0.0
         self.renewed = self.looked = 0.0
@@ -134,7 +142,7 @@ class BackOffice:
 
     def work(self) -> None:
         """Run the thread's loop. Made by hand, so that no event loop policy of the application reaches in here."""
-        self.loop = loop = OwnLoop()
+        self.loop = loop = LightLoop()
         self.bell = asyncio.Event()
         self.ready.set()
         try:
@@ -147,30 +155,33 @@ class BackOffice:
         """Commit what arrives until asked to close and nothing is left."""
         journal = self.journal
         worked = False
+        prompt = 0  # as of the last nap
         while True:
             if self.look_is_due():
                 rounds.heed(self)
                 await rounds.look(self)
                 await rounds.renew(self)
                 await rounds.recover(self)
+            self.tell_late()
             if self.young or self.owed or self.due:
                 await self.grow()
             if journal.opened is not None:
                 await rounds.learn(self, journal.opened)
-            if await self.commit_next():
+            others = prompt != self.prompt and not self.closing and promptly.theirs(journal.told)
+            if not others and await self.commit_next():
                 worked = True
                 if journal.progress is not None:
                     # Under load the loop calls nobody back unless it is asked to.
                     await asyncio.sleep(0)
                 continue
-            if worked and not self.closing:
-                worked = False
+            if (worked or prompt != self.prompt) and not self.closing:
+                worked, prompt = False, self.prompt
                 await self.nap()
                 continue
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
             journal.asleep = True
-            if journal.told or self.late():
+            if journal.told or self.halfway or self.late or self.alarm_is_late():
                 journal.asleep = False
                 continue
             if self.closing:
@@ -193,11 +204,13 @@ class BackOffice:
         if now - self.grown < GROWN_AFTER:
             return
         self.grown = now
-        # Of thousands only those that were there at the last look: most of those that have just begun will soon end.
-        few = len(self.young) <= FEW
-        grown = [run for run, old in self.young.items() if old or few]
-        self.young = dict.fromkeys([] if few else [run for run, old in self.young.items() if not old], True)
-        await self.commit(*fold((), [*self.owed, *grown]), ())
+        with self.busy:
+            # Of thousands only those that were there at the last look: most of those that have just begun will soon
+            # end.
+            few = len(self.young) <= FEW
+            grown = [run for run, old in self.young.items() if old or few]
+            self.young = dict.fromkeys([] if few else [run for run, old in self.young.items() if not old], True)
+            await self.commit(*fold((), [*self.owed, *grown]), ())
 
     async def nap(self) -> None:
         """
@@ -210,7 +223,7 @@ class BackOffice:
         await self.bell.wait()
         alarm.cancel()
 
-    def late(self) -> bool:
+    def alarm_is_late(self) -> bool:
         """Tell whether the time to look has come meanwhile: its alarm rang while nobody waited for the bell."""
         return self.alarm is not None and self.loop is not None and self.loop.time() >= self.alarm.when()
 
@@ -266,9 +279,11 @@ class BackOffice:
 
     async def shut(self) -> None:
         """Try a last time to write what is owed, and let go of the store."""
+        self.tell_late()
         if self.owed or self.young or self.due:
-            await self.commit(*fold((), [*self.owed, *self.young]), ())
-            self.young.clear()
+            with self.busy:
+                await self.commit(*fold((), [*self.owed, *self.young]), ())
+                self.young.clear()
         if self.opened:
             self.opened = False
             with self.busy:
@@ -279,16 +294,32 @@ class BackOffice:
 
     async def commit_next(self) -> bool:
         """Commit the next events, tell those who wait for it, and tell whether there were any."""
-        events = self.journal.take(BATCH)
-        if not events:
-            return False
-        # A durable run that was under way when the store failed stops, even if what it is owed can be written now: with
-        # a file that vanished, for one, its past is gone.
-        stopping = self.problem if any(under_way(run) for run in self.owed) else None
+        if not self.journal.told and self.halfway is None:
+            return False  # without a wait for who commits promptly
+        with self.busy:
+            halfway, self.halfway, self.prompt = self.halfway, None, 0
+            events = self.journal.take(BATCH) if halfway is None else halfway[0]
+            if not events:
+                return False
+            # A durable run that was under way when the store failed stops, even if what it is owed can be written now:
+            # with a file that vanished, for one, its past is gone.
+            stopping = self.problem if any(under_way(run) for run in self.owed) else None
+            batch, heard = self.folded(events) if halfway is None else halfway[1:]
+            if heard.recalls:
+                await self.recall(heard.recalls)
+            await self.commit(batch, heard, events)
+        self.tell_late()
+        hand_on(self.journal.observer, heard)
+        self.reply(heard.answers, self.problem or stopping)
+        for work, answer in heard.errands:
+            await self.run_errand(work, answer)
+        return True
+
+    def folded(self, events: list[Event]) -> tuple[Batch, Heard]:
+        """Fold *events*; a bug of ours in one of them must not end the thread on which all runs wait."""
         try:
-            batch, heard = fold(events, self.owed, self.young)
+            return fold(events, self.owed, self.young)
         except Exception as error:
-            # A bug of ours in one event must not end the thread on which all runs wait.
             self.failed(error, len(events))
             self.reply([said for _, stamp, _, said in events if stamp is ASK], error)
             for _, stamp, _, said in events:
@@ -296,15 +327,16 @@ class BackOffice:
                     said[1]({})
                 elif stamp is ERRAND:
                     said[1](None, error)
-            return True
-        if heard.recalls:
-            await self.recall(heard.recalls)
-        await self.commit(batch, heard, events)
-        self.tell_observer(heard)
-        self.reply(heard.answers, self.problem or stopping)
-        for work, answer in heard.errands:
-            await self.run_errand(work, answer)
-        return True
+            return Batch(), Heard()
+
+    def at_once(self, on_loop: bool) -> Said | None:
+        """Commit what was told on the thread that calls this, if that is soon done; None: have this one do it."""
+        return promptly.commit(self, on_loop)
+
+    def may_be_prompt(self) -> bool:
+        """Tell whether the store works, and nothing waits that is to be written, or done with it, first."""
+        waits = self.halfway is not None or self.owed or self.due or self.problem is not None
+        return self.opened and not (self.closing or self.ended or waits or self.prompt >= promptly.IN_A_ROW)
 
     async def ready_store(self) -> None:
         """Open the store, where that was not done yet."""
@@ -339,30 +371,37 @@ class BackOffice:
         else:
             answer(value, None)
 
-    async def commit(self, batch: Batch, heard: Heard, events: Sequence[Event]) -> None:
-        """Write *batch*; where the store fails, say so once, count what is lost, and try again with the next."""
+    async def commit(self, batch: Batch, heard: Heard, events: Sequence[Event]) -> bool:
+        """
+        Write *batch*; where the store fails, say so once, count what is lost, and try again with the next.
+
+        Gives False, and has nothing happened, where others hold the store, and it is not to wait for them.
+        """
         due = self.due
         batch.results[:0] = due
         if not len(batch):
-            return
+            return True
         try:
-            with self.busy:
-                await self.ready_store()
-                await self.append(batch, heard)
+            await self.ready_store()
+            await self.append(batch, heard)
+        except Occupied:
+            self.halfway = (list(events), batch, heard)
+            return False
         except Exception as error:
             # Rows of durable runs are never given up: a later answer would call them safe.
             self.owed = durable(events, self.owed)
             self.due = [*due, *[one for one in batch.results[len(due) :] if prefix_of(one.run_id) in heard.pasts]]
             heard.stop(error)
             self.failed(error, max(len(batch) - len(self.owed) - len(self.due), 0))
-            return
+            return True
         finally:
-            if batch.results and self.journal.opened is not None:
+            if batch.results and self.halfway is None and self.journal.opened is not None:
                 self.journal.opened.committed(batch.results)
         self.commits += 1
         if self.problem is not None:
             log.warning("The database works again; %d rows were not recorded meanwhile", self.lost)
         self.problem, self.lost, self.owed, self.due = None, 0, [], []
+        return True
 
     async def append(self, batch: Batch, heard: Heard) -> None:
         """Write *batch*; rows of durable runs that other processes have by now are left out, and the runs stopped."""
@@ -390,26 +429,10 @@ class BackOffice:
         self.problem = error
         self.lost += lost
 
-    def tell_observer(self, heard: Heard) -> None:
-        """Hand on what was committed; an observer that fails costs its spans, never the journal."""
-        observer = self.journal.observer
-        if observer is None:
-            return
-        try:
-            for run in heard.began:
-                if run.scope.trace is not None:
-                    observer.began(run)
-            for run in heard.ended:
-                if run.scope.trace is not None:
-                    observer.ended(run, [*run.earlier, *(run.transitions or ())])
-            for run, at in heard.undone:
-                if run.scope.trace is not None:
-                    observer.undone(run, at)
-            for group, at in heard.grouped:
-                if group.number:
-                    observer.grouped(group, at)
-        except Exception:
-            log.exception("Making spans failed; runs go on, their spans are missing")
+    def tell_late(self) -> None:
+        """Hand on what was committed on other threads."""
+        while self.late:
+            hand_on(self.journal.observer, self.late.popleft())
 
     def reply(self, answers: Sequence[Answer], problem: Exception | None) -> None:
         """Tell who asked that what they told before is safe, or what went wrong."""
@@ -453,17 +476,6 @@ class BackOffice:
         elif self.journal.told:
             # Told between the thread's last look and its end.
             self.commit_here()
-
-
-def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
-    """Give the durable runs that *events* tell of, and those of *owed*, each once."""
-    told = [run for run, stamp, _, _ in events if stamp not in NO_TRANSITIONS]
-    return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
-
-
-def under_way(run: Run) -> bool:
-    """Tell whether *run*, as far as it was told of, has not ended."""
-    return not run.transitions or run.transitions[-1][0][0] not in ENDED
 
 
 def finish_with_process(close: Callable[[], None]) -> None:

@@ -78,6 +78,7 @@ class Runtime:
         journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
         journal.opened = journal.desk = None
+        journal.at_once = self.office.at_once
         journal.start(self.office.wake, owner())
 
     @property

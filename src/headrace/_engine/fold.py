@@ -32,6 +32,7 @@ from headrace._model.ids import prefix_of, trace_text
 from headrace._ports import Batch
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
+NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -225,6 +226,8 @@ def keep(run: Run, batch: Batch) -> None:
     """Have the result of *run* stored that was to be stored with its end."""
     kept, run.kept = run.kept, None
     step, run.recorded = run.recorded, None
+    if step is not None and step.codec == "json" and step.data is not None and type(run) is TaskRunning:
+        run.value, step = step.data.decode(), None
     if not run.inherited:
         batch.results += [one for one in (kept, step) if one is not None]
 
@@ -248,6 +251,17 @@ def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -
         heard.errands.append(said)
     else:
         raise ValueError(f"An event of no run: {stamp!r}")
+
+
+def durable(events: Iterable[Event], owed: Iterable[Run]) -> list[Run]:
+    """Give the durable runs that *events* tell of, and those of *owed*, each once."""
+    told = [run for run, stamp, _, _ in events if stamp not in NO_TRANSITIONS]
+    return [run for run in dict.fromkeys([*owed, *told]) if run.scope.level == "strict"]
+
+
+def under_way(run: Run) -> bool:
+    """Tell whether *run*, as far as it was told of, has not ended."""
+    return not run.transitions or run.transitions[-1][0][0] not in ENDED
 
 
 def just_begun(run: Run) -> bool:
@@ -302,6 +316,7 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
         run.cached_from,
         run.step_id,
         run.step_args,
+        run.value,
     )
 
 

@@ -7,7 +7,7 @@ One back office takes what has arrived, has it committed, and answers those who 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from headrace._model.events import ASK, ERRAND, RECALL, WHOLE
 from headrace._ports import Observer, Progress
@@ -16,6 +16,12 @@ CROWDED: Final = 4_000
 
 Event = tuple[Any, ...]
 Answer = Callable[[Exception | None], None]
+
+
+class Said(NamedTuple):
+    """What came of a commit: *problem* is what went wrong, None where nothing did."""
+
+    problem: Exception | None
 
 
 class Journal:
@@ -36,6 +42,8 @@ class Journal:
         keeps_results: Whether there is one: not in worker processes.
         open_limits: Makes `limits`, once.
         recovering: Hears, on the back office's thread, of durable runs that others left behind; None: nobody wants to.
+        at_once: Commits what was told, on the thread that calls it, if that is done in a moment; gives what came of it,
+            None where it has to be asked for. Called with whether an event loop runs there.
         past_of: Gives what a flow run that begins, and is durable, has on record: a `headrace._engine.past.Past`.
     """
 
@@ -55,6 +63,7 @@ class Journal:
         self.opened: Any = None
         self.open_limits: Callable[[], Any]
         self.recovering: Callable[[list[str]], None] | None = None
+        self.at_once: Callable[[bool], Said | None] = nothing
         self.past_of: Callable[[Any], Any] = nothing
         self.desk: Any = None
 
@@ -87,14 +96,18 @@ class Journal:
             self.asleep = False
             self.wake()
 
-    def ask(self, answer: Answer, *, whole: bool = False) -> None:
+    def ask(self, answer: Answer, *, whole: bool = False, on_loop: bool = False) -> None:
         """
-        Have *answer* called, on the back office's thread, once all that was told before is committed.
+        Have *answer* called, on the back office's thread or at once, when all that was told before is committed.
 
-        What has only begun may be recorded a moment later, unless *whole*.
+        What has only begun may be recorded a moment later, unless *whole*. Who asks *on_loop* is not kept by a disk.
 
         Wakes the back office in any case: a Ctrl-C may have struck a teller between its two last steps.
         """
+        said = None if whole else self.at_once(on_loop)
+        if said is not None:
+            answer(said.problem)
+            return
         self.told.append((None, ASK, WHOLE if whole else 0, answer))
         self.asleep = False
         self.wake()
@@ -139,8 +152,8 @@ def nobody_hears(_value: Any, _error: Exception | None) -> None:
     """Take what came of an errand that nobody waits for."""
 
 
-def nothing(_run: Any) -> None:
-    """Give None: no run has anything on record here."""
+def nothing(_asked: Any) -> None:
+    """Give None: no run has anything on record here, and nothing is committed at once."""
 
 
 class Leveled(Journal):

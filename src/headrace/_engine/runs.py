@@ -95,6 +95,8 @@ class Run:
     # run.
     kept: Any = None
     recorded: Any = None
+    # What it came to as a step, as JSON, where that is small enough to be part of its row.
+    value: str | None = None
     # What its result is kept under, and the run that computed it, with its trace, where it was found there.
     result_key: str | None = None
     cached_from: str | None = None

@@ -8,11 +8,17 @@ flows whose steps end in one turn pay for one of each.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from headrace._engine.journal import Journal
 from headrace._homes import quietly
+from headrace._hosts.rooted import ANSWER_WITHIN
+from headrace.errors import StoreUnavailable
 
 Answer = Exception | None
+
+
+SILENT: Final = StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
 
 
 class Commits:
@@ -23,6 +29,7 @@ class Commits:
         self.waiting: list[asyncio.Future[Answer]] = []
         self.whole = False
         self.asked = False
+        self.alarm: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().call_soon(self.ask)
 
     def join(self, *, whole: bool) -> asyncio.Future[Answer]:
@@ -36,10 +43,20 @@ class Commits:
         """Ask the back office, for all; who comes later needs another question."""
         self.asked = True
         loop = asyncio.get_running_loop()
-        self.desk.ask(lambda error: quietly(loop, self.told, error), whole=self.whole)
+        self.alarm = loop.call_later(ANSWER_WITHIN, self.told, SILENT)
+        self.desk.ask(lambda error: self.heard(loop, error), whole=self.whole, on_loop=True)
+
+    def heard(self, loop: asyncio.AbstractEventLoop, error: Answer) -> None:
+        """Hear what came of it, on any thread."""
+        if asyncio._get_running_loop() is loop:
+            self.told(error)
+        else:
+            quietly(loop, self.told, error)
 
     def told(self, error: Answer) -> None:
         """Tell those who wait."""
+        if self.alarm is not None:
+            self.alarm.cancel()
         for future in self.waiting:
             if not future.done():
                 future.set_result(error)

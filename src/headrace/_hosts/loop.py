@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ from headrace.errors import StoreUnavailable
 
 PATIENCE: Final = 5.0
 ASIDES: Final = 8
+IN_A_ROW: Final = 8  # commits for which nothing suspends; then the loop has a turn
 
 
 class Arrival:
@@ -60,6 +62,7 @@ class LoopHost(Rooted):
         super().__init__(desk, keeper)
         self.inquiries: WeakKeyDictionary[asyncio.AbstractEventLoop, Inquiry] = WeakKeyDictionary()
         self.commits: WeakKeyDictionary[asyncio.AbstractEventLoop, Commits] = WeakKeyDictionary()
+        self.in_a_row = 0
         self.reliefs: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
         self.limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
@@ -196,19 +199,32 @@ class LoopHost(Rooted):
             raise
 
     async def settled(self, desk: Journal, *, whole: bool = False) -> Exception | None:
-        """Suspend, shielded, until what *desk* was told so far is committed; give what went wrong instead."""
+        """
+        Suspend until what *desk* was told so far is committed; give what went wrong instead.
+
+        Shielded from a scope that was cancelled before; a scope is no cheap thing, so from no other.
+        """
         loop = asyncio.get_running_loop()
         commits = self.commits.get(loop)
+        alone = commits is None or commits.asked
+        if alone and not whole and self.in_a_row < IN_A_ROW:
+            said = desk.at_once(True)
+            if said is not None:
+                self.in_a_row += 1
+                return said.problem
+        self.in_a_row = 0
         if commits is None or commits.asked or commits.desk is not desk:
             commits = self.commits[loop] = Commits(desk)
         future = commits.join(whole=whole)
         wall.started()
         try:
-            with anyio.move_on_after(ANSWER_WITHIN, shield=True):
-                return await future
+            # Where the scope around has ended, the run has, too, and that is to be on record.
+            ended = anyio.current_effective_deadline() == -math.inf
+            with anyio.CancelScope(shield=True) if ended else nullcontext():
+                await future
+            return future.result()
         finally:
             wall.finished()
-        return StoreUnavailable("in use", f"it did not answer within {ANSWER_WITHIN:g} s")
 
     async def relieved(self, desk: Journal) -> None:
         """Suspend until *desk* is less crowded: one question for all who wait for that on this loop."""

@@ -226,10 +226,18 @@ class Store(Protocol):
     Attributes:
         where: What it is called in sentences; holds no secret.
         suspends: Whether its methods await something, so that they need an event loop to write.
+        quick: Whether `append` waits for no disk, whatever the batch, so that an event loop may be held up for it.
+        patient: Whether `append` waits for others that hold the database. Set by who calls it.
     """
 
     where: str
     suspends: bool
+    patient: bool
+
+    @property
+    def quick(self) -> bool:
+        """Whether an event loop may be held up for `append`."""
+        ...
 
     @property
     def results(self) -> Results:
@@ -260,7 +268,7 @@ class Store(Protocol):
         Write *batch* as one transaction; a row replaces the one of the same run.
 
         Raises:
-            StoreUnavailable: Nothing of it was written.
+            StoreUnavailable: Nothing of it was written; as Occupied: others hold the database, and it is not `patient`.
             StaleRuns: Nor here: other processes have durable runs in it by now, of a later epoch than its `fences` say.
         """
         ...

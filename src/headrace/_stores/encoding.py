@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import orjson
@@ -17,12 +18,13 @@ from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.rows import TASK_HEAD
+from headrace._stores.rows import TASK_COLUMNS, TASK_HEAD, padded
 
 Statement: TypeAlias = "tuple[str, tuple[Any, ...] | dict[str, Any]]"  # with its values
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
+DIGEST = 16  # bytes
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
@@ -46,6 +48,20 @@ def statements(batch: Batch) -> list[Statement]:
     )
     written: list[Statement] = [(statement, (as_json(rows),)) for statement, rows in kinds if rows]
     return [*written, *results(batch.results)] if batch.results else written
+
+
+def lone_step(batch: Batch) -> tuple[Any, ...] | None:
+    """Give the values of the one statement that writes *batch* where that is one step of a durable run; else None."""
+    if len(batch.task_runs) != 1 or len(batch.fences) != 1 or len(batch) != 1 or batch.owned or batch.released:
+        return None
+    row, ((root_id, epoch),) = batch.task_runs[0], batch.fences.items()
+    values = [as_json(value) if value.__class__ in LISTS else value for value in padded(row, TASK_COLUMNS)]
+    texts = "".join([value for value in values if value.__class__ is str])
+    try:
+        texts.encode()
+    except UnicodeEncodeError:
+        return None
+    return None if "\0" in texts else (*values, root_id, epoch)
 
 
 def results(kept: Sequence[StoredResult]) -> list[Statement]:
@@ -103,6 +119,8 @@ def result_record(row: Sequence[Any]) -> StoredResult:
             data = text[1:].encode() if text[:1] == "t" else base64.b64decode(text[1:], validate=True)
         except (binascii.Error, ValueError):
             data = b""
+    if digest is None:  # part of a row: not kept apart from what it is of
+        digest = blake2b(data or b"", digest_size=DIGEST).hexdigest()
     return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, storage, name, trace_id, data)
 
 

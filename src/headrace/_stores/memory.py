@@ -7,14 +7,16 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, Request, TaskRun
+from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
 from headrace._ports import Batch
+from headrace._stores.encoding import result_record
 from headrace._stores.memory_limits import MemoryLimits
 from headrace._stores.memory_owners import MemoryOwners
 from headrace._stores.memory_results import MemoryResults
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record, with_key
 
 EPOCH = -1
+DATA = -2
 END = 9
 
 
@@ -23,6 +25,8 @@ class MemoryStore:
 
     where = "memory:"
     suspends = False
+    quick = True
+    patient = True
 
     def __init__(self) -> None:
         self.flows: dict[str, tuple[Any, ...]] = {}
@@ -52,6 +56,8 @@ class MemoryStore:
                 known = kept.get(full[0])
                 if known is None or (full[EPOCH] or 1) >= (known[EPOCH] or 1):
                     kept[full[0]] = full
+                    if kept is self.tasks and full[DATA] is not None:
+                        self.results.steps[full[0]] = part(full)
         self.lines.extend(tuple(line) for line in batch.logs)
         self.results.kept.update((one.key, one) for one in batch.results)
 
@@ -118,6 +124,7 @@ class MemoryStore:
         for task in below:
             self.tasks.pop(task, None)
             self.results.kept.pop(task, None)
+            self.results.steps.pop(task, None)
         self.lines = [line for line in self.lines if prefix_of(line[0]) != prefix]
         return removed + 1
 
@@ -151,3 +158,11 @@ class MemoryStore:
             "flow runs": f"{len(self.flows):,}",
             "task runs": f"{len(self.tasks):,}",
         }
+
+
+def part(row: Sequence[Any]) -> StoredResult:
+    """Give what the step of the task run's *row* came to, which is part of the row."""
+    run_id, _, task_name, _, _, end, *_ = row
+    data = row[DATA]
+    told = ("json", len(data.encode()), None, None, None, None, f"t{data}")
+    return result_record((run_id, run_id, task_name, end, None, *told))

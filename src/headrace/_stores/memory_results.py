@@ -17,16 +17,18 @@ class MemoryResults:
 
     def __init__(self) -> None:
         self.kept: dict[str, StoredResult] = {}
+        # What steps came to that is part of their rows, by their runs.
+        self.steps: dict[str, StoredResult] = {}
         self.leases: dict[str, tuple[str, int]] = {}
         self.guard = threading.Lock()
 
     async def recall(self, keys: Collection[str]) -> dict[str, StoredResult]:
         """Give what is kept under *keys*."""
-        return {key: self.kept[key] for key in keys if key in self.kept}
+        return {key: kept for key in keys if (kept := self.look(key)) is not None}
 
     def look(self, key: str) -> StoredResult | None:
         """Give what is kept under *key*."""
-        return self.kept.get(key)
+        return self.steps.get(key) or self.kept.get(key)
 
     glance = look
 
@@ -38,7 +40,8 @@ class MemoryResults:
 
     async def under(self, prefix: str) -> dict[str, StoredResult]:
         """Give all whose keys begin with *prefix*."""
-        return {key: kept for key, kept in list(self.kept.items()) if key.startswith(prefix)}
+        found = [*self.kept.items(), *self.steps.items()]
+        return {key: kept for key, kept in found if key.startswith(prefix)}
 
     async def listed(
         self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]

@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import orjson
+
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
-from headrace._stores.postgres_encoding import fences_of, script
+from headrace._stores.postgres_encoding import writing
 from headrace._stores.postgres_limits import PostgresLimits
-from headrace._stores.postgres_link import Connection, Link
+from headrace._stores.postgres_link import Connection, Link, code_of
 from headrace._stores.postgres_listening import Listener
 from headrace._stores.postgres_owners import PostgresOwners
 from headrace._stores.postgres_results import PostgresResults
+from headrace._stores.postgres_writing import STALE
 from headrace._stores.rows import asked_for, flow_record, log_record, task_record
 from headrace.errors import StaleRuns
 
@@ -34,6 +37,8 @@ class PostgresStore:
     """
 
     suspends = True
+    quick = False
+    patient = True
 
     def __init__(self, url: str) -> None:
         self.link = Link(url)
@@ -71,12 +76,11 @@ class PostgresStore:
 
         async def work(connection: Connection, again: bool) -> None:
             try:
-                await connection.execute(script(batch, again))
-            except self.link.driver.DivisionByZeroError:
-                stale = await self.owners.stale(connection, fences_of(batch))
-                if not stale:
+                await connection.execute(writing(batch, again))
+            except self.link.driver.PostgresError as error:
+                if code_of(error) != STALE:
                     raise
-                raise StaleRuns(stale) from None
+                raise StaleRuns(orjson.loads(error.detail)) from None
 
         await self.link.run(work)
         self.listener.begin()

@@ -14,6 +14,7 @@ from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
 from headrace._stores.postgres_encoding import filled
 from headrace._stores.postgres_link import Connection, Link, counted, locking
+from headrace._stores.postgres_writing import UNHURRIED
 
 # Limits of one lock wait for each other, which costs a millisecond now and then. A lock for each would fill the table
 # of locks of the server where there are thousands of keys; a row to lock is there for those alone that were defined.
@@ -166,7 +167,7 @@ class Settling:
         written = [filled(statement, rows) for statement, rows in kinds if rows]
         if self.rings:
             written.append(schema.RING)
-        return ";\n".join(written if self.grown else [schema.UNHURRIED, *written])
+        return ";\n".join(written if self.grown else [UNHURRIED, *written])
 
 
 def concerns(before: Claim, after: Claim, others: Sequence[Claim]) -> bool:

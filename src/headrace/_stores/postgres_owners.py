@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from headrace._model.records import Owned
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
-from headrace._stores.postgres_encoding import filled
-from headrace._stores.postgres_link import Connection, Link, fetched
+from headrace._stores.postgres_link import Connection, Link
 from headrace._stores.rows import LAST
 
 
@@ -18,11 +14,6 @@ class PostgresOwners:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-
-    async def stale(self, connection: Connection, fences: Sequence[Any]) -> list[str]:
-        """Give those of the runs of *fences* that somebody else has by now."""
-        rows = await fetched(connection, filled(schema.STALE, fences))
-        return [row[0] for row in rows]
 
     async def listed(self) -> list[Owned]:
         """List the durable runs that have not ended."""

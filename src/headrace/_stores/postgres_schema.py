@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from headrace._model.ids import FIRST
-from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS
+from headrace._stores.postgres_writing import FENCE, OWNED_COLUMNS, WRITE, WRITE_STEP
+from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, TASK_READ
 
 LAST: Final = "g"  # sorts behind every hexadecimal digit
 LOCK: Final = 0x48656164  # "Head": the class of our advisory locks
@@ -73,56 +74,21 @@ FIRST_STEP: Final = (
         "used bigint NOT NULL, wanted bigint NOT NULL, need bigint NOT NULL, since bigint NOT NULL, "
         "beat bigint NOT NULL, shown text NOT NULL, PRIMARY KEY (name, owner))"
     ),
+    FENCE,
+    WRITE,
+    WRITE_STEP,
 )
 # STEPS[n] leads from version n to n + 1. What a released version made is never changed here, only added to.
 STEPS: Final = (FIRST_STEP,)
 VERSION: Final = len(STEPS)
 READ_VERSION: Final = "SELECT version FROM headrace.version"
-HURRIED: Final = "SET LOCAL synchronous_commit = on"
-UNHURRIED: Final = "SET LOCAL synchronous_commit = off"  # a crash of the server may take along what is committed
 PROCESS: Final = "SELECT pg_backend_pid()"
 ALONE: Final = "SELECT pg_advisory_xact_lock($1::int, $2::int)"
 ENCODING: Final = "SELECT current_setting('server_encoding')"
 
 
-def upsert(name: str, columns: Sequence[str], condition: str = "") -> str:
-    """
-    Give the statement that writes {rows}, a JSON array of objects, into a table whose key is the first of *columns*.
-
-    In the order of their keys, so that two processes never wait for each other's rows in a circle.
-    """
-    listed = ", ".join(columns)
-    changed = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
-    return (
-        f"INSERT INTO headrace.{name} AS kept ({listed}) SELECT {listed} FROM json_to_recordset({{rows}}::json) "
-        f'AS new ({fields(columns)}) ORDER BY {columns[0]} COLLATE "C" '
-        f"ON CONFLICT ({columns[0]}) DO UPDATE SET {changed}{condition}"
-    )
-
-
-def fields(columns: Sequence[str]) -> str:
-    """Give the definition of *columns* of JSON objects."""
-    return ", ".join(f"{column} {kind(column)}" for column in columns)
-
-
-# A row of an older epoch than the one that is there is passed over.
-NOT_OLDER: Final = " WHERE coalesce(excluded.epoch, 1) >= coalesce(kept.epoch, 1)"
-WRITE_FLOWS: Final = upsert("flow_run", FLOW_COLUMNS, NOT_OLDER)
-WRITE_TASKS: Final = upsert("task_run", TASK_COLUMNS, NOT_OLDER)
-WRITE_RESULTS: Final = upsert("result", RESULT_COLUMNS)
-_LINE: Final = ", ".join(LOG_COLUMNS)
-WRITE_LOGS: Final = (
-    f"INSERT INTO headrace.log ({_LINE}) SELECT {_LINE} FROM json_to_recordset({{rows}}::json) "
-    f"AS new ({fields(LOG_COLUMNS)})"
-)
-# Where the first try may have been committed: lines have no key by which they would replace each other.
-WRITE_LOGS_AGAIN: Final = (
-    f"{WRITE_LOGS} WHERE NOT EXISTS (SELECT 1 FROM headrace.log AS kept WHERE kept.run_id = new.run_id "
-    "AND kept.at = new.at AND kept.logger = new.logger AND kept.message = new.message)"
-)
-
 READ_FLOWS: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM headrace.flow_run"
-READ_TASKS: Final = f"SELECT {', '.join(TASK_COLUMNS)} FROM headrace.task_run"
+READ_TASKS: Final = f"SELECT {', '.join(TASK_READ)} FROM headrace.task_run"
 IN_STATE: Final = '(state_type = upper({0} COLLATE "C") OR lower(state_name) = lower({0} COLLATE "C"))'
 COUNT_TASKS: Final = (
     f"SELECT state_type, count(*) FROM headrace.task_run WHERE id >= $1 AND id < $1 || '{LAST}' GROUP BY 1"
@@ -188,29 +154,7 @@ FORGET_HEARD: Final = (
 READ_REQUESTS: Final = (
     "SELECT run_id, what, why, at FROM headrace.request WHERE run_id = ANY ($1::text[]) ORDER BY at, run_id"
 )
-OWNED_COLUMNS: Final = ("run_id", "owner", "epoch", "since")
-_OWNED: Final = ", ".join(OWNED_COLUMNS)
-_EPOCHS: Final = "json_to_recordset({rows}::json) AS mine (run_id text, epoch bigint)"
-# A run's first row makes its writer the owner; it is nobody's any more once it has ended.
-OWN: Final = (
-    f"INSERT INTO headrace.run_owner ({_OWNED}, crashes, steps) SELECT {_OWNED}, 0, 0 FROM json_to_recordset("
-    "{rows}::json) AS new (run_id text, owner text, epoch bigint, since bigint) ON CONFLICT (run_id) DO NOTHING"
-)
-# Has nobody take over the runs that are written, until they are.
-HOLD: Final = f"SELECT 1 FROM {_EPOCHS} JOIN headrace.run_owner AS held ON held.run_id = mine.run_id FOR SHARE OF held"
-_STALE: Final = (
-    f"FROM {_EPOCHS} WHERE EXISTS (SELECT 1 FROM headrace.flow_run WHERE id = mine.run_id) AND NOT EXISTS "
-    "(SELECT 1 FROM headrace.run_owner AS held WHERE held.run_id = mine.run_id AND held.epoch = mine.epoch)"
-)
-# Of the runs given, each with the epoch of its writer: those on record that somebody else has, or has ended, by now.
-STALE: Final = f"SELECT run_id {_STALE}"
-# Where there are any, the division ends the transaction.
-FENCE: Final = f"SELECT 1 / (count(*) = 0)::int {_STALE}"
-LET_GO: Final = (
-    f"DELETE FROM headrace.run_owner AS held USING {_EPOCHS} "
-    "WHERE held.run_id = mine.run_id AND held.epoch = mine.epoch "
-)
-LIST_OWNED: Final = f"SELECT {_OWNED}, crashes, steps FROM headrace.run_owner ORDER BY since, run_id"
+LIST_OWNED: Final = f"SELECT {', '.join(OWNED_COLUMNS)}, crashes, steps FROM headrace.run_owner ORDER BY since, run_id"
 TAKE: Final = (
     "UPDATE headrace.run_owner SET owner = $3, epoch = epoch + 1, since = $4, crashes = $5, steps = $6 "
     "WHERE run_id = $1 AND epoch = $2 RETURNING run_id"
@@ -234,8 +178,13 @@ _KNOWN: Final = ", ".join(column for column in RESULT_COLUMNS if column != "data
 LIST_RESULTS: Final = f"SELECT {_KNOWN}, NULL FROM headrace.result"
 COUNT_RESULTS: Final = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM headrace.result"
 READ_RESULTS: Final = f"SELECT {', '.join(RESULT_COLUMNS)} FROM headrace.result"
-UNDER: Final = f"{READ_RESULTS} WHERE key >= $1 AND key < $2"
-RECALL: Final = f"{READ_RESULTS} WHERE key = ANY ($1::text[])"
+# What a step came to is in its row, where that is small, and read as any other result.
+_READ_STEPS: Final = (
+    "SELECT id, id, task_name, end_time, NULL, 'json', octet_length(data), NULL, NULL, NULL, NULL, 't' || data "
+    "FROM headrace.task_run WHERE data IS NOT NULL AND"
+)
+UNDER: Final = f"{READ_RESULTS} WHERE key >= $1 AND key < $2 UNION ALL {_READ_STEPS} id >= $1 AND id < $2"
+RECALL: Final = f"{READ_RESULTS} WHERE key = ANY ($1::text[]) UNION ALL {_READ_STEPS} id = ANY ($1::text[])"
 TAKEN: Final = "SELECT DISTINCT storage, name FROM headrace.result WHERE name = ANY ($1::text[])"
 FORGET_RESULTS: Final = (
     "DELETE FROM headrace.result USING unnest($1::text[], $2::bigint[]) AS gone (key, created) "
@@ -272,7 +221,7 @@ READ_ALL: Final = (
     "(extract(epoch FROM now()) * 1000000)::bigint FROM unnest($1::text[]) AS asked (name) "
     "LEFT JOIN headrace.slot_limit USING (name) LEFT JOIN headrace.slot_claim USING (name) ORDER BY 1, owner"
 )
-# These take {rows}, a JSON array of objects, as those that write a batch do.
+# These take {rows}, a JSON array of objects.
 WRITE_CLAIMS: Final = (
     f"INSERT INTO headrace.slot_claim ({_CLAIM}) SELECT {_CLAIM} FROM json_to_recordset({{rows}}::json) AS new "
     "(name text, owner text, held bigint, used bigint, wanted bigint, need bigint, since bigint, beat bigint, "

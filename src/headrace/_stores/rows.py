@@ -17,8 +17,9 @@ FLOW_COLUMNS: Final = (
 TASK_COLUMNS: Final = (
     "id", "flow_run_id", "task_name", "state_type", "start_time", "end_time",
     "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt",
-    "result_key", "cached_from", "step_id", "step_args", "epoch",
+    "result_key", "cached_from", "step_id", "step_args", "data", "epoch",
 )  # fmt: skip
+TASK_READ: Final = tuple("NULL" if column == "data" else column for column in TASK_COLUMNS)
 LOG_COLUMNS: Final = ("run_id", "at", "level", "logger", "message")
 RESULT_COLUMNS: Final = (
     "key", "run_id", "task_name", "created", "expires", "codec", "size", "digest", "storage", "name",
@@ -82,7 +83,7 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         cached_from,
         step,
         step_args,
-        _,
+        *_,
     ) = row
     stamp = (kind, state_name or kind.title())
     return TaskRun(

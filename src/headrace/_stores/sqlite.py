@@ -25,18 +25,19 @@ from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.encoding import as_json, cleaned, statements
+from headrace._stores.encoding import as_json, cleaned, lone_step, statements
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
 from headrace._stores.sqlite_limits import SQLiteLimits
 from headrace._stores.sqlite_owners import SQLiteOwners
 from headrace._stores.sqlite_results import SQLiteResults
-from headrace.errors import DatabaseTooNew, NoDatabaseYet, StoreUnavailable
+from headrace.errors import DatabaseTooNew, NoDatabaseYet, Occupied, StoreUnavailable
 
 log: Final = logging.getLogger("headrace.store")
 PATIENCE: Final = 60.0
 SILENCE: Final = 2.0  # seconds of waiting before it is said, so that nobody takes it for a hang
 IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
 TURN: Final = 1.0
+PAGES: Final = 1_000  # of the write-ahead log, which are then moved over to the file: SQLite's own number
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 LAST: Final = "g"  # sorts behind every hexadecimal digit
 
@@ -58,6 +59,7 @@ class SQLiteStore:
         self.synchronous = synchronous
         self.current_synchronous = ""
         self.file: tuple[int, int] | None = None
+        self.patient = self.currently_patient = True
         self.patience = PATIENCE
         self.said_to_wait = False
         self.writer: sqlite3.Connection | None = None
@@ -132,22 +134,28 @@ class SQLiteStore:
         connection = self.writer
         assert connection is not None
         try:
-            self.settle_synchronous(connection, batch.strict)
-            self.patiently("BEGIN IMMEDIATE")
-            try:
-                self.owners.fence(connection, batch)
-                for statement, values in statements(batch):
-                    connection.execute(statement, values)
-                self.patiently("COMMIT")
-            except BaseException:
-                roll_back(connection)
-                raise
+            self.settle(connection, batch.strict)
+            step = lone_step(batch)
+            if step is None or self.patiently(schema.WRITE_STEP, step).rowcount != 1:
+                self.write(connection, batch)
         except sqlite3.Error as error:
             raise self.unavailable(error) from None
         self.patience = PATIENCE
         self.said_to_wait = False
 
-    def patiently(self, statement: str) -> sqlite3.Cursor:
+    def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write *batch* in a transaction."""
+        self.patiently("BEGIN IMMEDIATE")
+        try:
+            self.owners.fence(connection, batch)
+            for statement, values in statements(batch):
+                connection.execute(statement, values)
+            self.patiently("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+
+    def patiently(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """
         Run *statement*, again while another process holds the file.
 
@@ -157,11 +165,11 @@ class SQLiteStore:
         connection = self.writer
         assert connection is not None
         began = time.monotonic()
-        deadline = began + self.patience
+        deadline = began + (self.patience if self.patient else 0)
         pause = 0.001
         while True:
             try:
-                return connection.execute(statement)
+                return connection.execute(statement, values)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() > deadline:
                     raise
@@ -174,6 +182,8 @@ class SQLiteStore:
     def unavailable(self, error: Exception) -> StoreUnavailable:
         """Give what to raise for *error*; where others held the file, do not wait that long again."""
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY:
+            if not self.patient:
+                return Occupied(self.where, "another process holds it")
             waited, self.patience = self.patience, IMPATIENCE
             return StoreUnavailable(
                 self.where,
@@ -192,17 +202,31 @@ class SQLiteStore:
             return None
         return there.st_dev, there.st_ino
 
-    def settle_synchronous(self, connection: sqlite3.Connection, strict: bool) -> None:
-        """Have SQLite wait for the disk as the batch needs it."""
+    @property
+    def quick(self) -> bool:
+        """Whether no commit waits for the disk."""
+        return self.synchronous in {"NORMAL", "OFF"}
+
+    def settle(self, connection: sqlite3.Connection, strict: bool) -> None:
+        """Have SQLite wait for the disk as the batch needs it, and for others if that is wanted."""
+        if self.patient is not self.currently_patient:
+            self.settle_patience(connection)
         wanted = self.synchronous or ("FULL" if strict else "NORMAL")
         if wanted != self.current_synchronous:
             connection.execute(f"PRAGMA synchronous = {wanted}")
             self.current_synchronous = wanted
 
+    def settle_patience(self, connection: sqlite3.Connection) -> None:
+        """Have SQLite wait for others, and move what is in its write-ahead log over to the file, or do neither."""
+        connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000) if self.patient else 0}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES if self.patient else 0}")
+        self.currently_patient = self.patient
+
     async def close(self) -> None:
         """Let go of the file."""
         self.results.close()
         connection, self.writer, self.current_synchronous, self.asked_version = self.writer, None, "", None
+        self.currently_patient = True
         if connection is not None:
             connection.close()
 
@@ -248,7 +272,7 @@ class SQLiteStore:
         except (OSError, sqlite3.Error) as error:
             raise self.unavailable(error) from None
 
-    async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
         """Read all that *statement* gives."""
         async with self.reading() as (connection, version):
             known = schema.as_of(version, statement)
@@ -381,6 +405,7 @@ class SQLiteStore:
                 await self.heard(requests)
             return
         try:
+            self.settle_patience(connection)
             connection.execute(schema.FORGET_HEARD, (as_json([(one.run_id, one.what) for one in requests]),))
         except sqlite3.Error as error:
             raise StoreUnavailable(self.where, said(error)) from None

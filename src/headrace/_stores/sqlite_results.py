@@ -25,7 +25,7 @@ class Database(Protocol):
     where: str
     writer: sqlite3.Connection | None
 
-    async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: str, values: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
         """Read on a connection of one's own."""
         ...
 
@@ -46,20 +46,20 @@ class SQLiteResults:
     async def recall(self, keys: Collection[str]) -> dict[str, StoredResult]:
         """Give what is kept under *keys*; on the writer's connection, where there is one: 12 us instead of 1,000."""
         spelled = {cleaned(key): key for key in keys}
-        wanted = as_json(list(spelled))
+        wanted = {"keys": as_json(list(spelled))}
         connection = self.database.writer
         if connection is None:
-            rows = await self.database.rows(schema.RECALL, (wanted,))
+            rows = await self.database.rows(schema.RECALL, wanted)
         else:
             try:
-                rows = connection.execute(schema.RECALL, (wanted,)).fetchall()
+                rows = connection.execute(schema.RECALL, wanted).fetchall()
             except sqlite3.Error as error:
                 raise StoreUnavailable(self.database.where, str(error)) from None
         return {spelled[row[0]]: result_record((spelled[row[0]], *row[1:])) for row in rows}
 
     def look(self, key: str) -> StoredResult | None:
         """Give what is kept under *key*, on a connection that all threads share, as long as the store is open."""
-        asked = (cleaned(key),)
+        asked = {"key": cleaned(key)}
         try:
             if self.database.writer is None:
                 with closing(self.connected()) as connection:
@@ -108,7 +108,7 @@ class SQLiteResults:
 
     async def under(self, prefix: str) -> dict[str, StoredResult]:
         """Give all whose keys begin with *prefix*."""
-        rows = await self.database.rows(schema.UNDER, (prefix, prefix + LAST))
+        rows = await self.database.rows(schema.UNDER, {"first": prefix, "last": prefix + LAST})
         return {row[0]: result_record(row) for row in rows}
 
     async def listed(

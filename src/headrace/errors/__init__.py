@@ -418,6 +418,10 @@ class StoreUnavailable(HeadraceError):
         )
 
 
+class Occupied(StoreUnavailable):
+    """Others hold the database at this moment, and who asked does not wait for them. Nobody gets to see this one."""
+
+
 class DatabaseTooNew(StoreUnavailable):
     """The database was written by a later version of Headrace."""
 

@@ -100,10 +100,11 @@ class Census:
         wait = WAITS.get(place(frame))
         if wait is not None:
             return wait(self, thread, frame, present)
-        if place(frame)[0] == "selectors" and frame.f_back is not None:
-            wait = SELECTING.get(place(frame.f_back))
-            if wait is not None:
-                return wait(self, thread, frame.f_back, present)
+        above: FrameType | None = frame
+        while above is not None and place(above)[0] in SELECTORS:
+            above = above.f_back
+        if above is not None and above is not frame and (wait := SELECTING.get(place(above))) is not None:
+            return wait(self, thread, above, present)
         queue = asked(frame)
         # The queue is C: a thread that was handed something this very moment looks like one that waits.
         waits = queue is not None and queue.empty() and not runs(thread)
@@ -150,6 +151,7 @@ WAITS: Final[dict[tuple[str, str], Wait]] = {
     ("concurrent.futures.thread", "_worker"): Census.in_pool,
     ("socket", "socket.accept"): Census.serving,
 }
+SELECTORS: Final = frozenset({"selectors", "headrace._loops"})
 SELECTING: Final[dict[tuple[str, str], Wait]] = {
     ("asyncio.base_events", "BaseEventLoop._run_once"): Census.in_real_loop,
     ("socketserver", "BaseServer.serve_forever"): Census.serving,

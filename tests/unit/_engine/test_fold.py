@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from headrace import flow, task
-from headrace._engine.fold import fold
+from headrace._engine.fold import durable, fold
 from headrace._engine.groups import Group
 from headrace._engine.journal import Event, Journal
 from headrace._engine.runs import FlowRunning, Scope, TaskRunning
 from headrace._model.events import ASK, COMPLETED, GROUP, RUNNING
-from headrace._office import durable
 
 PREFIX: Final = "3f2c1b7e-1111-4222-8333-"
 NOTHING: Final[frozenset[str]] = frozenset()

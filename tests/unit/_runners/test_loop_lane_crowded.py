@@ -54,9 +54,9 @@ async def test_while_the_journal_is_crowded_one_worker_waits_and_not_every_one(
     asked: list[object] = []
     ask = Journal.ask
 
-    def counted(self: Journal, answer: Any, *, whole: bool = False) -> None:
+    def counted(self: Journal, answer: Any, **how: bool) -> None:
         asked.append(answer)
-        ask(self, answer, whole=whole)
+        ask(self, answer, **how)
 
     monkeypatch.setattr("headrace._engine.journal.CROWDED", 50)
     monkeypatch.setattr(Journal, "ask", counted)

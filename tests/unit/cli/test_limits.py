@@ -324,7 +324,7 @@ def test_a_database_of_an_older_headrace_has_no_limits_until_one_is_created(tell
         "        database.execute(f'DROP TABLE {table}')\n"
         "    for column in ('flow_attempt', 'entrypoint', 'step_id', 'step_args'):\n"
         "        database.execute(f'ALTER TABLE flow_run DROP COLUMN {column}')\n"
-        "    for column in ('step_id', 'step_args'):\n"
+        "    for column in ('step_id', 'step_args', 'data'):\n"
         "        database.execute(f'ALTER TABLE task_run DROP COLUMN {column}')\n"
         "    database.execute('PRAGMA user_version = 3')\n"
     )
