@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from headrace._engine.context import NO_TAGS, current_run, current_tags, resuming
 from headrace._engine.journal import Journal
+from headrace._engine.life import LEFT
 from headrace._engine.past import PARAMETERS, Past
 from headrace._engine.step_names import transitions
 from headrace._loading import NotFound, loaded
@@ -122,8 +123,9 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns
         CorruptResult, MissingResult: Its parameters are not there any more.
     """
     steps = await steps_in(store, run)
-    begun = run.epoch >= owned.epoch  # what waited for its turn in a process that ended had no part in that
-    crashes = 0 if steps > owned.steps else owned.crashes + begun
+    # What waited for its turn in a process that ended had no part in that; nor what a process left that was told to end.
+    took_part = run.epoch >= owned.epoch and run.state.message != LEFT
+    crashes = 0 if steps > owned.steps else owned.crashes + took_part
     now = journal.now()
     if about_to_begin(run.id):
         raise RunHeld(run.id, journal.owner)

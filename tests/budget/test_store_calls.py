@@ -215,3 +215,21 @@ def test_looking_reads_again_after_another_process_wrote_and_only_then(
     waits()
 
     assert [statement for statement in seen[0] if statement != LOOK] == [schema.READ_REQUESTS]
+
+
+def test_a_durable_step_is_one_statement_and_wakes_nobody(
+    store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, wakes = flow(durable=True)(pipeline), []
+    run(20)
+    journal = _runtime.current().journal
+    wake = journal.wake
+    monkeypatch.setattr(journal, "wake", lambda: wakes.append(wake()))
+    store.statements.clear()
+
+    run(TASKS)
+
+    verbs = store.verbs()
+    assert TASKS * 0.9 < verbs.count("INSERT") < TASKS * 1.1
+    assert verbs.count("BEGIN") < TASKS / 10
+    assert len(wakes) < TASKS / 10

@@ -65,3 +65,27 @@ def test_what_a_script_left_behind_goes_on_by_the_command_line(tmp_path: Path, e
     assert resumed.stdout.startswith("ship 8\n"), "what was paid is not paid again"
     assert "completed and returned 'parcel 8'" in resumed.stdout
     assert ran("-m", "headrace", "flow-run", "resume", "last").returncode == 2, "it has ended"
+
+
+@pytest.mark.required
+def test_a_process_that_is_told_to_end_again_and_again_makes_no_crash_loop(tmp_path: Path) -> None:
+    """As one is whose service is deployed anew more often than its step needs."""
+    (tmp_path / "shop.py").write_text(SCRIPT, encoding="utf-8")
+    home = {**os.environ, "HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_LOG_LEVEL": "CRITICAL"}
+    commands = [["shop.py"], *[["-m", "headrace", "flow-run", "resume", "last"]] * 7]
+
+    ended = [
+        subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env={**home, "ENDS": "SIGTERM" if place < 7 else ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        for place, command in enumerate(commands)
+    ]
+
+    assert [one.returncode for one in ended] == [143] * 7 + [0], ended[-1].stderr
+    assert "completed and returned 'parcel 8'" in ended[-1].stdout

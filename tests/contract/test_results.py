@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from headrace._model.ids import run_id
 from headrace._model.records import StoredResult
 from headrace._ports import Batch, Store, Which
-from tests.contract.stores import NOON, SECOND, STORES, batch, flow_id, flow_row, prefix
+from tests.contract.stores import NOON, SECOND, STORES, batch, flow_id, flow_row, prefix, task_row
 
 KEY = "c0ffee" + "0" * 26
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -380,3 +381,34 @@ async def test_a_store_that_is_closed_gives_leases_and_takes_them_back(store: St
     await store.results.release(LOCK, "one")
 
     assert await claim(store, "two", 16) is None
+
+
+# -- parts of rows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["null", '"ü\\u0000é 🙂"', "[1, {\"a\": 'b'}]", "x" * 5_000])
+async def test_what_the_row_of_a_task_run_holds_is_found_as_any_other_result(store: Store, value: str) -> None:
+    row = task_row(3, step_id="a" * 32, data=value)
+    await store.append(batch(flow_row(1), task_row(2), row, task_row(4, of=2, data="1")))
+    key = run_id(prefix(1), 3)
+
+    (found,) = (await store.results.recall([key, run_id(prefix(1), 2)])).values()
+
+    assert (found.key, found.run_id, found.task_name, found.created) == (key, key, "fetch", NOON + 3 * SECOND)
+    assert (found.codec, found.data, found.size) == ("json", value.encode(), len(value.encode()))
+    assert found.digest == blake2b(value.encode(), digest_size=16).hexdigest()
+    assert (found.expires, found.storage, found.name) == (None, None, None)
+    assert store.results.look(key) == found
+    assert await store.results.under(prefix(1)) == {key: found}
+    assert [one.id for one in await store.task_runs(prefix(1))] == [run_id(prefix(1), 2), key]
+
+
+async def test_what_rows_hold_is_listed_with_their_runs_alone_and_goes_with_them(store: Store) -> None:
+    await store.append(batch(flow_row(1), task_row(3, data="1")))
+
+    assert await store.results.listed() == []
+    assert await store.results.total() == (0, 0)
+
+    await store.delete(flow_id(1))
+    assert await store.results.recall([run_id(prefix(1), 3)]) == {}
+    assert await store.results.under(prefix(1)) == {}

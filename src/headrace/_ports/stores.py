@@ -89,6 +89,9 @@ class Results(Protocol):
         """
         Give what is kept under *keys*, expired or not; those without anything are left out.
 
+        A task run whose row holds what it came to, as `data`, has that under its id. So it is with `look`, `glance` and
+        `under`; the other methods tell of nothing that is part of a row.
+
         Raises:
             StoreUnavailable: It cannot be read.
         """

@@ -1,0 +1,168 @@
+"""Durable steps that are committed by the thread which waits for them: when they are, and what may happen meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from headrace import _runtime, aio, flow, runs, task
+from headrace._ports import Batch
+from headrace._runtime import Runtime
+from headrace._stores.sqlite import SQLiteStore
+from headrace.settings import Settings
+from tests.spec.forms import Form, call
+from tests.spec.seen import Tracing
+
+STEPS = 40
+OFFICE = "headrace back office"
+
+
+class Watched(SQLiteStore):
+    """A store that notes which threads commit steps, and has something happen amid one of the commits."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        super().__init__(path, synchronous)
+        self.by: list[str] = []
+        self.meanwhile: Callable[[], object] = int
+
+    async def append(self, batch: Batch) -> None:
+        if batch.task_runs:
+            self.by.append(threading.current_thread().name)
+            self.meanwhile()
+        await super().append(batch)
+
+
+@contextmanager
+def watched(home: Path, synchronous: str) -> Generator[Watched]:
+    """Record runs in such a store."""
+    store = Watched(home / "headrace.db", synchronous)
+    runtime = Runtime(attrs.evolve(Settings.read(), home=str(home), database_url=f"sqlite:///{store.path}"), store)
+    before = _runtime.replace(runtime)
+    try:
+        yield store
+    finally:
+        _runtime.replace(before)
+        runtime.close()
+
+
+def counting(form: Form) -> Callable[[], int]:
+    """Give a durable flow of STEPS steps."""
+
+    @form.task()
+    async def step(number: int) -> int:
+        return number
+
+    @form.flow(durable=True)
+    async def counts() -> int:
+        return sum([await call(step, number) for number in range(STEPS)])
+
+    return lambda: form.run(counts)
+
+
+@pytest.mark.parametrize(
+    ("synchronous", "blocks", "here"),
+    [("NORMAL", True, True), ("NORMAL", False, True), ("FULL", True, True), ("FULL", False, False)],
+)
+def test_who_waits_for_a_step_commits_it_but_no_loop_waits_for_a_disk(
+    tmp_path: Path, synchronous: str, blocks: bool, here: bool
+) -> None:
+    counts = counting(Form("sync" if blocks else "async"))
+    with watched(tmp_path, synchronous) as store:
+        assert counts() == sum(range(STEPS))
+        (run,) = runs.flow_runs()
+        assert [one.state.result() for one in runs.task_runs(run)] == list(range(STEPS))
+
+    alone = store.by.count(threading.current_thread().name)
+    assert alone > STEPS // 2 if here else set(store.by) == {OFFICE}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+def test_a_signal_amid_a_commit_is_heard_after_it(tmp_path: Path, synchronous: str, number: int) -> None:
+    came: list[int] = []
+
+    @task
+    def step(place: int) -> int:
+        return place
+
+    @flow(durable=True)
+    def counts() -> None:
+        for place in range(STEPS):
+            step(place)
+            came.append(place)
+
+    with watched(tmp_path, synchronous) as store:
+
+        def signalled() -> None:
+            if len(came) == STEPS // 2 and threading.current_thread() is threading.main_thread():
+                store.meanwhile = int
+                signal.raise_signal(number)
+
+        store.meanwhile = signalled
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            counts()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        (run,) = runs.flow_runs()
+        done = [one.state.result() for one in runs.task_runs(run) if one.state.is_completed()]
+
+    assert store.meanwhile is int, "it was sent"
+    assert done == [*came, STEPS // 2], "the step amid whose commit it came is on record"
+    assert run.state.name == ("Cancelled" if number == signal.SIGINT else "Crashed")
+
+
+async def test_a_loop_goes_on_while_another_process_holds_the_database(tmp_path: Path) -> None:
+    @task
+    async def step(number: int) -> int:
+        return number
+
+    begun, held = asyncio.Event(), asyncio.Event()
+
+    @flow(durable=True)
+    async def counts() -> list[int]:
+        first = await step(1)
+        begun.set()
+        await held.wait()
+        return [first, await step(2), await step(3)]
+
+    with watched(tmp_path, "NORMAL") as store:
+        running = asyncio.create_task(counts())
+        await begun.wait()
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held.set()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not running.done(), "its second step cannot be on record yet"
+            other.execute("ROLLBACK")
+        assert await running == [1, 2, 3]
+        (run,) = await aio.flow_runs()
+        assert [one.state.result() for one in await aio.task_runs(run)] == [1, 2, 3]
+
+
+def test_steps_of_several_threads_are_all_on_record_when_their_callers_go_on(tmp_path: Path) -> None:
+    counts, threads = counting(Form("sync")), 6
+    with watched(tmp_path, "NORMAL"):
+        crowd = [threading.Thread(target=counts) for _ in range(threads)]
+        for one in crowd:
+            one.start()
+        for one in crowd:
+            one.join()
+        found = runs.flow_runs()
+        assert [one.state.name for one in found] == ["Completed"] * threads
+        assert [len(runs.task_runs(one)) for one in found] == [STEPS] * threads
+
+
+def test_all_spans_are_made_by_the_time_that_the_flow_returns(tmp_path: Path, form: Form, app: Tracing) -> None:
+    counts = counting(form)
+    with watched(tmp_path, "NORMAL"):
+        counts()
+
+        assert len(app.spans().named("step")) == STEPS
