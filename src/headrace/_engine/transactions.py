@@ -3,6 +3,8 @@ Transactions: side effects that count together or not at all.
 
 What tasks in one returned is stored, and their on_commit hooks are called, when the outermost commits; if it does not
 come to that, their on_rollback hooks are called, the last first. Nothing here knows what the side effects are.
+
+A durable run takes its transactions along: steps that are on record when it is resumed take part as if just run.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from headrace._engine import lines
+from headrace._engine.context import current_run
 from headrace._engine.inputs import own_frames
 from headrace._engine.runs import Run
+from headrace._engine.step_names import transitions
 from headrace._model.events import ROLLED_BACK
-from headrace._model.records import StoredResult
+from headrace._model.records import FlowRun, StoredResult, TaskRun
+from headrace._model.steps import step_id
 from headrace._ports import Host
-from headrace.errors import TransactionError
+from headrace.errors import TerminationSignal, TransactionError
 
 Hook = Callable[..., Any]
 NOTHING: Final = object()
+COMMITTED: Final = "committed"  # what is drawn of a step whose transaction is, so that it is known after a resume
 
 
 class CommitMode(enum.Enum):
@@ -174,8 +180,12 @@ class Work:
         self.state = TransactionState.STAGED
 
     async def end(self, host: Host, error: BaseException | None) -> None:
-        """Commit, roll back, or leave that to the transaction around, at the end of a block that raised *error*."""
-        if self.state in OVER:
+        """
+        Commit, roll back, or leave that to the transaction around, at the end of a block that raised *error*.
+
+        Neither where a durable run is only left behind: its transactions go on with it.
+        """
+        if self.state in OVER or self.is_left(host, error):
             await self.let_go(host)
             return
         if error is not None:
@@ -191,6 +201,18 @@ class Work:
         else:
             above.children.append(self)
             above.records.update(self.records)
+
+    def is_left(self, host: Host, error: BaseException | None) -> bool:
+        """Tell whether the durable run that it is part of has not ended, but goes on in another process, or later."""
+        run = self.run or current_run.get()
+        past = None if run is None else run.scope.past
+        if past is None:
+            return False
+        if past.lost is not None or past.problem is not None or past.dry:
+            return True
+        if error is None or isinstance(error, Exception):
+            return False
+        return past.leaves or isinstance(host.translated(error), TerminationSignal)
 
     async def carry_out(self, host: Host) -> bool:
         """
@@ -218,11 +240,23 @@ class Work:
             if work.write is not None:
                 work.write()
             work.state = TransactionState.COMMITTED
+            work.note()
         for work in works:
             if work.publish is not None:
                 await work.publish(host)
             await work.let_go(host)
         return True
+
+    def note(self) -> None:
+        """Have it on record of a step of a durable flow that its hooks were called, where its end does not say so."""
+        run = self.run
+        if run is not None and run.scope.past is not None and self.waits and (self.on_commit or self.on_rollback):
+            run.scope.past.drawn(run, COMMITTED, lambda: True)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is committed with another one, and not by the end of its own task run."""
+        return self.parent is not None and self.mode is not CommitMode.EAGER
 
     async def made_ready(self, host: Host) -> None:
         """Pack what was staged, and call the on_commit hooks."""
@@ -260,6 +294,8 @@ class Work:
         if done and self.run is not None:
             self.run.result_key = None
             self.run.scope.tell((self.run, ROLLED_BACK, host.clock.now(), f"{self.label} was rolled back."))
+            if self.run.scope.past is not None:
+                self.run.scope.past.draws = True  # on record before another step is run, so that it is done once
         for child in reversed(list(self.children)):
             try:
                 await child.roll_back(host)
@@ -293,6 +329,27 @@ class Work:
             lines.say(self.run, level, message, *values, exc_info=info, kept=True)
         else:
             (self.logger or lines.ENGINE).log(level, message, *values, exc_info=info)
+
+
+async def rejoin(run: Run, host: Host, known: TaskRun | FlowRun) -> None:
+    """
+    Have *run*, on record as *known* before its flow was resumed, take part in the transaction around as if just run.
+
+    It does not where there is nothing to be undone of it, or where it is on record that its transaction was committed.
+    """
+    above, past, state = current.get(), run.scope.past, known.state
+    if above is None or past.dry or isinstance(known, FlowRun) or not state.is_completed():
+        return
+    if state.name == ROLLED_BACK[1] or known.cached_from is not None:
+        return
+    work = Work(run.label, None, above, run)
+    if not work.waits or f"{run.scope.prefix}{step_id(run.step_id or run.id, COMMITTED, None, 1)}" in past.results:
+        return
+    # Should it be rolled back, its row is written once more, with all that is in it.
+    run.transitions, run.attempt, run.recorded = transitions(known), known.run_count, past.results[run.id]
+    work.within = False
+    work.ready(run.spec.hooks["on_commit"], run.spec.hooks["on_rollback"])
+    await work.end(host, None)
 
 
 def named(hook: Hook) -> str:
