@@ -123,7 +123,7 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns
         CorruptResult, MissingResult: Its parameters are not there any more.
     """
     steps = await steps_in(store, run)
-    # What waited for its turn in a process that ended had no part in that; nor what a process left that was told to end.
+    # What waited for its turn in a process that ended had no part in that, nor what was left by one told to end.
     took_part = run.epoch >= owned.epoch and run.state.message != LEFT
     crashes = 0 if steps > owned.steps else owned.crashes + took_part
     now = journal.now()

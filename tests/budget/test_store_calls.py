@@ -220,11 +220,17 @@ def test_looking_reads_again_after_another_process_wrote_and_only_then(
 def test_a_durable_step_is_one_statement_and_wakes_nobody(
     store: CountingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, wakes = flow(durable=True)(pipeline), []
+    wakes: list[object] = []
+    run = flow(durable=True)(pipeline)
     run(20)
     journal = _runtime.current().journal
     wake = journal.wake
-    monkeypatch.setattr(journal, "wake", lambda: wakes.append(wake()))
+
+    def woken() -> None:
+        wakes.append(wake)
+        wake()
+
+    monkeypatch.setattr(journal, "wake", woken)
     store.statements.clear()
 
     run(TASKS)

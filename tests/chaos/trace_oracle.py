@@ -18,7 +18,6 @@ from headrace._model.records import nanoseconds
 from headrace.runs import FlowRun, TaskRun
 from tests.spec.seen import Seen
 
-BEGUN = "run started"  # said by each process that takes a run up, when it does, as a span of one id
 PRECISION = 1_000  # nanoseconds: the times of a record are read in microseconds
 UNSENT = 2_000_000_000  # nanoseconds in which a process sends the spans of what has ended there, if it lives
 
@@ -130,7 +129,7 @@ def of_all(spans: list[Seen], missing: set[str]) -> Iterator[str]:
         other = there[span.id]
         if (span.trace, span.parent, span.name) != (other.trace, other.parent, other.name):
             yield f"the span {span.name} {span.id} arrived also as {other}"
-        if span.name != BEGUN and not (near(span.start, other.start) and near(span.end, other.end)):
+        if not (near(span.start, other.start) and near(span.end, other.end)):
             yield f"the span {span.name} {span.id} lasted from {span.start} to {span.end}, and also {other}"
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import headrace
-from headrace import durable, flow, runs, task
+from headrace import durable, flow, runs, runtime, task
 from headrace.errors import NonDeterministicFlow, OptionError, OptionTypeError
 from headrace.testing import CrashFound, crash_at_every_commit, headrace_test_harness, replay, stubbed
+from headrace.transactions import transaction
 
 drawn = itertools.count()
 
@@ -186,3 +187,22 @@ def test_a_stub_for_no_task_says_which_there_are() -> None:
         pass
     with pytest.raises(OptionTypeError, match="by a task, or the name or path of one"), stubbed({len: 1}):
         pass
+
+
+def test_a_step_that_its_block_undid_before_the_flow_was_retried_may_run_again() -> None:
+    @task
+    def pay(number: int) -> int:
+        return number
+
+    @pay.on_rollback
+    def refund(_transaction: Any) -> None: ...
+
+    @flow(durable=True, retries=1)
+    def sells() -> int:
+        with transaction():
+            paid = pay(1)
+            if runtime.flow_run.run_count == 1:
+                raise OSError("out of stock")
+        return paid
+
+    assert crash_at_every_commit(sells).points > 4

@@ -33,6 +33,7 @@ from headrace._ports import Batch
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
 NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
+SMALL = 800  # bytes that a row holds without a page of its own
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -226,7 +227,8 @@ def keep(run: Run, batch: Batch) -> None:
     """Have the result of *run* stored that was to be stored with its end."""
     kept, run.kept = run.kept, None
     step, run.recorded = run.recorded, None
-    if step is not None and step.codec == "json" and step.data is not None and type(run) is TaskRunning:
+    small = step is not None and step.codec == "json" and step.size <= SMALL and type(run) is TaskRunning
+    if small and step is not None and step.data is not None:
         run.value, step = step.data.decode(), None
     if not run.inherited:
         batch.results += [one for one in (kept, step) if one is not None]

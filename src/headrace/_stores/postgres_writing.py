@@ -16,7 +16,7 @@ STALE: Final = "HR001"  # the code of the error where others have runs of a batc
 HURRIED: Final = "SET LOCAL synchronous_commit = on"
 UNHURRIED: Final = "SET LOCAL synchronous_commit = off"  # a crash of the server may take along what is committed
 OWNED_COLUMNS: Final = ("run_id", "owner", "epoch", "since")
-# What was planned while a table was small is kept when it has grown, and so must not read it whole.
+# What is planned while a table is small is kept when it has grown, and so must not read it whole.
 PLANNED: Final = "RETURNS void LANGUAGE plpgsql SET enable_seqscan = off"
 # A row of an older epoch than the one that is there is passed over.
 NOT_OLDER: Final = "WHERE coalesce(excluded.epoch, 1) >= coalesce(kept.epoch, 1)"

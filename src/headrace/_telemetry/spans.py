@@ -111,7 +111,7 @@ class SpanMaker:
         span = run.span
         if type(span) is not LightSpan or not run.transitions:
             return
-        at = run.transitions[0][1]
+        at = [*run.earlier, *run.transitions][0][1]  # of one taken up, too: it is one span, however many send it
         try:
             self.segment("run started", span.context, STARTED, at, at)
         except Exception as error:

@@ -16,7 +16,7 @@ import attrs
 from headrace import _runtime
 from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
-from headrace._model.events import RUNNING
+from headrace._model.events import ROLLED_BACK, RUNNING
 from headrace._ports import Batch
 from headrace._resuming import claimed, going_on
 from headrace._runtime import Opening, Runtime
@@ -28,6 +28,7 @@ from headrace.settings import Settings
 MOST: Final = 100_000
 STEP: Final = TASK_COLUMNS.index("step_id")
 STATE: Final = TASK_COLUMNS.index("state_type")
+NAME: Final = TASK_COLUMNS.index("state_name")
 ATTEMPT: Final = TASK_COLUMNS.index("flow_attempt")
 RUN_COUNT: Final = FLOW_COLUMNS.index("run_count")
 WHEN: Final[tuple[Literal["before", "after"], ...]] = ("before", "after")
@@ -73,6 +74,7 @@ class Mortal(MemoryStore):
         self.died = False
         self.ran: list[str | None] = []
         self.twice: list[str] = []
+        self.undone: set[str | None] = set()
 
     @property
     def dead(self) -> bool:
@@ -85,6 +87,7 @@ class Mortal(MemoryStore):
         if self.dead:
             raise Dead(place)
         self.commits += 1
+        self.undone.update(row[STEP] for row in batch.task_runs if len(row) > STEP and row[NAME] == ROLLED_BACK[1])
         if self.commits < self.at or self.when == "after":
             await super().append(batch)
         if self.commits == self.at:
@@ -182,7 +185,7 @@ def after(store: Mortal, flow: Any, call: Callable[[], Any]) -> tuple[str, Any]:
             return going_on(past, go_on)
 
         came = tried(resumed)
-    again = [recorded[step] for step in store.ran[before:] if step in recorded]
+    again = [recorded[step] for step in store.ran[before:] if step in recorded and step not in store.undone]
     store.twice = sorted(row[STEP] for row in again if row[STATE] == "COMPLETED" or not retried(store, row))
     return came
 
