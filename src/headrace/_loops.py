@@ -82,7 +82,8 @@ class LightLoop(OwnLoop):
 
     def _write_to_self(self) -> None:
         if not self.waiting.ring():
-            super()._write_to_self()  # type: ignore[misc]  # asyncio's own, and not in its stubs
+            write: Any = super()
+            write._write_to_self()  # asyncio's own, and not in its stubs
 
 
 def completed(work: Coroutine[Any, Any, T]) -> T:

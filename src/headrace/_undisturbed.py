@@ -28,8 +28,12 @@ def undisturbed(function: Callable[[], T], deferred: Sequence[int] = DEFERRED) -
     if not callable(handler):
         return undisturbed(function, others)
     came: list[Any] = []
+
+    def note(_number: int, frame: Any) -> None:
+        came.append(frame)
+
     try:
-        raw.signal(number, lambda _number, frame: came.append(frame))
+        raw.signal(number, note)
         return undisturbed(function, others)
     finally:
         raw.signal(number, handler)

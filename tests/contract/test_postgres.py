@@ -420,26 +420,6 @@ async def test_a_read_goes_through_an_index(store: PostgresStore, read: str, mon
         assert "Seq Scan" not in str(plan)
 
 
-async def test_a_batch_of_all_kinds_is_one_message_and_one_transaction(store: PostgresStore) -> None:
-    messages: list[str] = []
-    all_kinds = batch(flow_row(1), *(task_row(number) for number in range(1, 900)), log_row(1, "line"))
-    all_kinds.results.append(result())
-
-    def noted(said: Any) -> None:
-        """Hear of a message to the server."""
-        messages.append(said.query)
-
-    store.link.writer.add_query_logger(noted)
-
-    before = await store.link.writer.fetchval("SELECT txid_current()")
-    await store.append(all_kinds)
-    after = await store.link.writer.fetchval("SELECT txid_current()")
-
-    assert after - before == 2
-    await asyncio.sleep(0)  # the driver tells of its messages in a turn of the loop
-    assert [message[:20] for message in messages if "txid" not in message] == ["SELECT headrace.writ"]
-
-
 # -- a pooler between -----------------------------------------------------------------------------------------
 
 

@@ -122,8 +122,10 @@ def test_an_item_whose_recorded_result_is_lost_is_read_and_run_again(form: Form,
 
 
 def test_an_item_from_the_record_is_undone_with_the_transaction_around_its_stream(form: Form, world: World) -> None:
-    undo: list[Any] = [lambda _transaction: world.visit("undo")]
-    step = doubling(world, form, task_run_name="doubles {x}", on_rollback=undo)
+    def undo(_transaction: Any) -> None:
+        world.visit("undo")
+
+    step = doubling(world, form, task_run_name="doubles {x}", on_rollback=[undo])
     last, source = doubling(world, form, name="last"), Numbered(3)
 
     @form.flow(durable=True)
