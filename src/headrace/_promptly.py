@@ -58,7 +58,7 @@ def commit(office: Office, on_loop: bool) -> Said | None:
     to write, and now and then; *on_loop*, where no other flow is to be held up, also where it waits for the disk.
     """
     store = office.store
-    if store.suspends or (on_loop and not store.quick) or not office.may_be_prompt():
+    if store.suspends or (on_loop and not store.quick):
         return None
     return undisturbed(lambda: attempt(office))
 

@@ -29,11 +29,11 @@ from headrace._model.events import (
     history,
 )
 from headrace._model.ids import prefix_of, trace_text
+from headrace._model.steps import IN_ROW
 from headrace._ports import Batch
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
 NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
-SMALL = 800  # bytes that a row holds without a page of its own
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -139,12 +139,14 @@ def fold(
             if past.lost is not None:
                 continue
             heard.pasts[run.scope.prefix] = past
-            own(run, past, batch)
-            batch.task_runs += above(run, young)
+            if young:
+                batch.task_runs += above(run, young)
         if isinstance(run, TaskRunning):
             row = task_row(run)
             (batch.kept_runs if len(row) == KEPT else batch.task_runs).append(row)
         else:
+            if past is not None:
+                own(run, past, batch)
             batch.flow_runs.append(flow_row(run))
     batch.fences = {past.root_id: past.epoch for past in heard.pasts.values() if not past.over}
     return batch, heard
@@ -195,11 +197,11 @@ def own(run: Run, past: Any, batch: Batch) -> None:
         batch.released.append(run.id)  # one that has crashed waits for who takes it up
 
 
-def above(run: Run, young: dict[Run, bool] | None) -> list[Any]:
+def above(run: Run, young: dict[Run, bool]) -> list[Any]:
     """Give the rows of the task runs around *run* that have none yet: it names the one that called it."""
     rows: list[Any] = []
-    for one in run.ancestors() if young else ():
-        if young and one in young and isinstance(one, TaskRunning):
+    for one in run.ancestors():
+        if one in young and isinstance(one, TaskRunning):
             young.pop(one)
             rows.append(task_row(one))
     return rows
@@ -227,7 +229,7 @@ def keep(run: Run, batch: Batch) -> None:
     """Have the result of *run* stored that was to be stored with its end."""
     kept, run.kept = run.kept, None
     step, run.recorded = run.recorded, None
-    small = step is not None and step.codec == "json" and step.size <= SMALL and type(run) is TaskRunning
+    small = step is not None and step.codec == "json" and step.size <= IN_ROW and type(run) is TaskRunning
     if small and step is not None and step.data is not None:
         run.value, step = step.data.decode(), None
     if not run.inherited:

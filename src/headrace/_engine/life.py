@@ -91,7 +91,7 @@ def call_life(spec: Spec, host: Host) -> CallLife:
                 value = await settled(run, host, value)
             state = outcomes.from_value(value) if isinstance(value, STATEFUL) else None
             if state is not None or return_state or run.settles or on_completion:
-                return await finish(run, host, state or usual(run, value), return_state)
+                return await over(run, host, value, state, return_state)
             scope.tell((run, COMPLETED, clock.now(), None))
             if lines.ENGINE.isEnabledFor(logging.INFO):
                 lines.completed(run)
@@ -380,6 +380,25 @@ async def remember(run: Run, host: Host, state: State[Any]) -> bool:
     await past.keep(run, host, state)
     dry: bool = past.dry
     return dry
+
+
+async def over(run: Run, host: Host, value: Any, state: State[Any] | None, return_state: bool) -> Any:
+    """End *run*, whose body returned *value*, which stands for *state* if it is one."""
+    scope, past = run.scope, run.scope.past
+    plain = state is None and not return_state and run.call is None and not run.noticed
+    if not plain or past is None or run.spec.hooks["on_completion"] or not past.keeps(run, value):
+        return await finish(run, host, state or usual(run, value), return_state)
+    # A step that was called: as `finish` does, without what hardly any such step has.
+    if run.span is not None:
+        run.span.close()
+    scope.tell((run, COMPLETED, host.clock.now(), None))
+    run.ended = True
+    problem = await host.settled(scope.journal) or lost(run)
+    if problem is not None:
+        raise problem
+    if lines.ENGINE.isEnabledFor(logging.INFO):
+        lines.completed(run)
+    return value
 
 
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:

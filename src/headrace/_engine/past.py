@@ -26,7 +26,7 @@ from headrace._model.events import PENDING, RESULT, ROLLED_BACK, Transition
 from headrace._model.ids import PREFIX_LENGTH, prefix_of
 from headrace._model.records import FlowRun, StoredResult
 from headrace._model.states import State
-from headrace._model.steps import SIZE, arguments, as_called, step_id, told
+from headrace._model.steps import IN_ROW, SIZE, arguments, as_called, step_id, told
 from headrace._ports import Host, Store
 from headrace.errors import (
     HeadraceError,
@@ -346,6 +346,16 @@ class Past:
                 f"The parameters of the durable flow {run.spec.name!r} cannot be recorded, so it could not be resumed: "
                 f"{error}"
             ) from None
+
+    def keeps(self, run: Run, value: Any) -> bool:
+        """Have the *value* of a task run be recorded with its row, where it is small; tell whether."""
+        if self.lost is not None or self.dry or run.result_key is not None or not isinstance(run, TaskRunning):
+            return False
+        small = run.scope.journal.ledger.vault.small(value)
+        if small is None or len(small[0]) > IN_ROW or run.spec.options.get("persist_result") is False:
+            return False
+        run.value, run.result_key = small[0].decode(), run.id
+        return True
 
     async def keep(self, run: Run, host: Host, state: State[Any]) -> None:
         """

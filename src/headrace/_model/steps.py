@@ -7,6 +7,7 @@ from typing import Any, Final
 from headrace._model.hashing import Unhashable, combined, digest
 
 SIZE: Final = 32  # signs of a digest
+IN_ROW: Final = 800  # bytes of JSON that a step's row holds without a page of its own
 SHOWN: Final = 160  # characters of a call's arguments that are kept for people
 
 

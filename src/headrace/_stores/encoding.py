@@ -18,12 +18,15 @@ from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.rows import TASK_COLUMNS, TASK_HEAD, padded
+from headrace._stores.rows import TASK_COLUMNS, TASK_HEAD
 
 Statement: TypeAlias = "tuple[str, tuple[Any, ...] | dict[str, Any]]"  # with its values
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
+TAGS, HISTORY, DATA = map(TASK_COLUMNS.index, ("tags", "history", "data"))
+SAID = tuple(map(TASK_COLUMNS.index, ("task_name", "name", "message", "step_args", "data")))
+NULLS = (None,) * len(TASK_COLUMNS)
 DIGEST = 16  # bytes
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
@@ -55,13 +58,13 @@ def lone_step(batch: Batch) -> tuple[Any, ...] | None:
     if len(batch.task_runs) != 1 or len(batch.fences) != 1 or len(batch) != 1 or batch.owned or batch.released:
         return None
     row, ((root_id, epoch),) = batch.task_runs[0], batch.fences.items()
-    values = [as_json(value) if value.__class__ in LISTS else value for value in padded(row, TASK_COLUMNS)]
-    texts = "".join([value for value in values if value.__class__ is str])
-    try:
-        texts.encode()
-    except UnicodeEncodeError:
+    if len(row) <= DATA or row[TAGS] is not None or row[HISTORY] is not None:
         return None
-    return None if "\0" in texts else (*values, root_id, epoch)
+    for place in SAID:
+        text = row[place]
+        if text is not None and ("\0" in text or not text.isascii()) and cleaned(text) != text:
+            return None
+    return (*row, *NULLS[len(row) :], root_id, epoch)
 
 
 def results(kept: Sequence[StoredResult]) -> list[Statement]:
