@@ -382,7 +382,8 @@ class BackOffice:
         if not len(batch):
             return True
         try:
-            await self.ready_store()
+            if not self.opened:
+                await self.ready_store()
             await self.append(batch, heard)
         except Occupied:
             self.halfway = (list(events), batch, heard)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from headrace._engine.fold import Heard
-from headrace._engine.journal import Event, Journal, Said
+from headrace._engine.journal import SAFE, Event, Journal, Said
 from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
 from headrace._model.events import ASK, LOG, RESULT
@@ -19,7 +19,7 @@ from headrace._ports import Batch, Store
 from headrace._undisturbed import undisturbed
 
 HANDFUL: Final = 64  # events: more are better folded and written by a thread that nobody waits in
-ADDED: Final = (LOG, RESULT)
+ADDED: Final = (ASK, LOG, RESULT)
 IN_A_ROW: Final = 500  # commits that SQLite's write-ahead log grows by until the back office moves it over
 
 
@@ -87,7 +87,7 @@ def attempt(office: Office) -> Said | None:
     finally:
         office.busy.release()
     office.reply(heard.answers, problem)
-    return Said(problem)
+    return SAFE if problem is None else Said(problem)
 
 
 def theirs(events: Sequence[Event]) -> bool:
@@ -102,9 +102,7 @@ def plain(events: Sequence[Event]) -> bool:
     Nothing is asked of the store; and no flow run, or task run outside of any, begins or ends: by the time that this is
     on record, spans have been made of it.
     """
-    return all(stamp in ADDED or stamp is ASK or within(run) for run, stamp, _, _ in events)
-
-
-def within(run: Any) -> bool:
-    """Tell whether *run* is a task run within another run, and no map or stream."""
-    return isinstance(run, TaskRunning) and run.parent is not None
+    for run, stamp, _, _ in events:
+        if stamp not in ADDED and not (isinstance(run, TaskRunning) and run.parent is not None):
+            return False
+    return True

@@ -24,6 +24,9 @@ class Said(NamedTuple):
     problem: Exception | None
 
 
+SAFE: Final = Said(None)
+
+
 class Journal:
     """
     Where the runs of a process tell what happens to them.
@@ -96,18 +99,14 @@ class Journal:
             self.asleep = False
             self.wake()
 
-    def ask(self, answer: Answer, *, whole: bool = False, on_loop: bool = False) -> None:
+    def ask(self, answer: Answer, *, whole: bool = False) -> None:
         """
-        Have *answer* called, on the back office's thread or at once, when all that was told before is committed.
+        Have *answer* called, on the back office's thread, once all that was told before is committed.
 
-        What has only begun may be recorded a moment later, unless *whole*. Who asks *on_loop* is not kept by a disk.
+        What has only begun may be recorded a moment later, unless *whole*.
 
         Wakes the back office in any case: a Ctrl-C may have struck a teller between its two last steps.
         """
-        said = None if whole else self.at_once(on_loop)
-        if said is not None:
-            answer(said.problem)
-            return
         self.told.append((None, ASK, WHOLE if whole else 0, answer))
         self.asleep = False
         self.wake()

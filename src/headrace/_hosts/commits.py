@@ -40,18 +40,15 @@ class Commits:
         return future
 
     def ask(self) -> None:
-        """Ask the back office, for all; who comes later needs another question."""
+        """Commit what they told, or ask the back office, for all; who comes later needs another question."""
         self.asked = True
+        said = None if self.whole else self.desk.at_once(True)
+        if said is not None:
+            self.told(said.problem)
+            return
         loop = asyncio.get_running_loop()
         self.alarm = loop.call_later(ANSWER_WITHIN, self.told, SILENT)
-        self.desk.ask(lambda error: self.heard(loop, error), whole=self.whole, on_loop=True)
-
-    def heard(self, loop: asyncio.AbstractEventLoop, error: Answer) -> None:
-        """Hear what came of it, on any thread."""
-        if asyncio._get_running_loop() is loop:
-            self.told(error)
-        else:
-            quietly(loop, self.told, error)
+        self.desk.ask(lambda error: quietly(loop, self.told, error), whole=self.whole)
 
     def told(self, error: Answer) -> None:
         """Tell those who wait."""

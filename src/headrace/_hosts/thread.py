@@ -202,6 +202,9 @@ class ThreadHost(Rooted):
 
     async def settled(self, desk: Journal, *, whole: bool = False) -> Exception | None:
         """Block until what *desk* was told so far is committed; give what went wrong instead."""
+        said = None if whole else desk.at_once(False)
+        if said is not None:
+            return said.problem
         done = threading.Lock()
         done.acquire()
         problem: list[Exception | None] = []

@@ -53,10 +53,10 @@ class RemoteJournal(Journal):
             self.missed = True
             log.warning("%s is not recorded: it goes on in a worker process after the body that began it", run.label)
 
-    def ask(self, answer: Answer, *, whole: bool = False, on_loop: bool = False) -> None:
+    def ask(self, answer: Answer, *, whole: bool = False) -> None:
         """Have *answer* called once all that was told before is committed."""
         if os.getpid() != self.pid:
-            super().ask(answer, whole=whole, on_loop=on_loop)
+            super().ask(answer, whole=whole)
             return
         number = next(self.numbers)
         self.asked[number] = answer

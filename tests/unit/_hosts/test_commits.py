@@ -17,7 +17,7 @@ class Counting(Journal):
         self.problem = problem
         self.asked: list[bool] = []
 
-    def ask(self, answer: Answer, *, whole: bool = False, on_loop: bool = False) -> None:
+    def ask(self, answer: Answer, *, whole: bool = False) -> None:
         self.asked.append(whole)
         answer(self.problem)
 
@@ -75,7 +75,7 @@ async def test_flows_whose_steps_end_together_are_acknowledged_together() -> Non
         journal = harness._runtime.journal
         ask = journal.ask
 
-        def counted(answer: Answer, *, whole: bool = False, on_loop: bool = False) -> None:
+        def counted(answer: Answer, *, whole: bool = False) -> None:
             asked.append(answer)
             ask(answer, whole=whole)
 
