@@ -180,8 +180,6 @@ async def test_all_that_callers_went_past_is_there_after_a_power_loss(tmp_path: 
     for place, gone_past in enumerate(taken):
         with database(copies / str(place) / "headrace.db") as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            kept = connection.execute(
-                "SELECT data FROM task_run WHERE state_type = 'COMPLETED'"
-            ).fetchall()
+            kept = connection.execute("SELECT data FROM task_run WHERE state_type = 'COMPLETED'").fetchall()
         assert {str(value) for value in gone_past} <= {data for (data,) in kept}
     assert rows(copies / "20", "SELECT state_name FROM flow_run") == [("Completed",)]
