@@ -2,7 +2,8 @@
 The back office: one daemon thread with one event loop, where the journal is committed and its spans are made.
 
 It takes what has arrived and never waits for more; under load the batches grow by themselves. While a flow runs, it
-also looks for what other processes ask of it. User code never runs here.
+also looks for what other processes ask of it. User code never runs here. A handful may be committed by the thread that
+waits for it, see `_promptly`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
 The store in a SQLite file, shared by any number of processes of one machine.
 
-Writing is plain sqlite3 on the one thread that calls `append`: a batch is one transaction of at most ten statements.
+Writing is plain sqlite3 on the thread that calls `append`, one at a time: a batch is one transaction of at most ten
+statements, and a lone step a single one.
 Reading goes through aiosqlite on a connection of its own and never stops the writer (WAL).
 """
 
