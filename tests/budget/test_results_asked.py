@@ -99,9 +99,9 @@ def test_misses_are_told_by_the_filter_once_it_knows_all_keys(store: Asked) -> N
 def test_no_question_about_keys_walks_the_table(store: Asked) -> None:
     step(1)
     _runtime.current().office.close()
-    questions = {
-        schema.LOOK: ("k",),
-        schema.RECALL: ('["k"]',),
+    questions: dict[str, dict[str, str] | tuple[int, int]] = {
+        schema.LOOK: {"key": "k"},
+        schema.RECALL: {"keys": '["k"]'},
         schema.KEYS: (0, 10),
     }
     with closing(sqlite3.connect(store.path)) as connection:

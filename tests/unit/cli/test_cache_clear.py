@@ -319,7 +319,7 @@ async def test_a_read_goes_through_an_index(tmp_path: Path, monkeypatch: pytest.
         plan = [
             line
             for statement, values in asked
-            for *_, line in database.execute(f"EXPLAIN QUERY PLAN {statement}", list(values))
+            for *_, line in database.execute(f"EXPLAIN QUERY PLAN {statement}", values)
         ]
 
     assert any(wanted in line for line in plan), plan
