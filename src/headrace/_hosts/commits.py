@@ -41,6 +41,8 @@ class Commits:
 
     def ask(self) -> None:
         """Commit what they told, or ask the back office, for all; who comes later needs another question."""
+        if self.asked:
+            return
         self.asked = True
         said = None if self.whole else self.desk.at_once(True)
         if said is not None:

@@ -206,20 +206,27 @@ class LoopHost(Rooted):
         """
         loop = asyncio.get_running_loop()
         commits = self.commits.get(loop)
-        alone = commits is None or commits.asked
-        if alone and not whole and self.in_a_row < IN_A_ROW:
+        fresh = commits is None or commits.asked
+        if fresh and not whole and self.in_a_row < IN_A_ROW:
             said = desk.at_once(True)
             if said is not None:
                 self.in_a_row += 1
                 return said.problem
         self.in_a_row = 0
         if commits is None or commits.asked or commits.desk is not desk:
+            alone = commits is not None and len(commits.waiting) == 1
             commits = self.commits[loop] = Commits(desk)
-        future = commits.join(whole=whole)
+            future = commits.join(whole=whole)
+            if alone:
+                commits.ask()  # as it was the last time: others of this turn will need another question
+        else:
+            future = commits.join(whole=whole)
         wall.started()
         try:
             # Where the scope around has ended, the run has, too, and that is to be on record.
-            ended = anyio.current_effective_deadline() == -math.inf
+            task = asyncio.current_task()
+            stopping = task is not None and task.cancelling() > 0
+            ended = stopping and anyio.current_effective_deadline() == -math.inf
             with anyio.CancelScope(shield=True) if ended else nullcontext():
                 await future
             return future.result()
