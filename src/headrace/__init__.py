@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headrace._model.annotations import quote as quote
     from headrace._model.annotations import unmapped as unmapped
     from headrace._model.states import State as State
+    from headrace._racing import race as race
+    from headrace._sleeping import sleep as sleep
     from headrace.flows import Flow as Flow
     from headrace.flows import flow as flow
     from headrace.logging import get_run_logger as get_run_logger
@@ -39,8 +41,10 @@ _PLACES = {
     "flow": "headrace.flows",
     "get_run_logger": "headrace.logging",
     "quote": "headrace._model.annotations",
+    "race": "headrace._racing",
     "run": "headrace.sync",
     "runtime": "headrace.runtime",
+    "sleep": "headrace._sleeping",
     "tags": "headrace._engine.context",
     "task": "headrace.tasks",
     "transaction": "headrace.transactions",
@@ -57,8 +61,10 @@ __all__ = [
     "flow",
     "get_run_logger",
     "quote",
+    "race",
     "run",
     "runtime",
+    "sleep",
     "tags",
     "task",
     "transaction",

@@ -161,6 +161,7 @@ class BackOffice:
             if self.look_is_due():
                 rounds.heed(self)
                 await rounds.look(self)
+                await rounds.deliver(self)
                 await rounds.renew(self)
                 await rounds.recover(self)
             self.tell_late()
@@ -392,7 +393,9 @@ class BackOffice:
         except Exception as error:
             # Rows of durable runs are never given up: a later answer would call them safe.
             self.owed = durable(events, self.owed)
-            self.due = [*due, *[one for one in batch.results[len(due) :] if prefix_of(one.run_id) in heard.pasts]]
+            unread = {key for _, _, key in batch.read}  # with what was read, or not at all
+            new = [one for one in batch.results[len(due) :] if one.key not in unread]
+            self.due = [*due, *[one for one in new if prefix_of(one.run_id) in heard.pasts]]
             heard.stop(error)
             self.failed(error, max(len(batch) - len(self.owed) - len(self.due), 0))
             return True

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from headrace._engine.journal import Journal
 from headrace._engine.ledger import LEASE, Ledger
+from headrace._engine.signals_lines import ring, waits, wake
 from headrace._model.records import FlowRun, Owned, Request, nanoseconds
 from headrace._owners import PROCESS, dead, gone
 from headrace._ports import Store
@@ -192,6 +193,27 @@ async def look(office: Office) -> None:
         office.deaf = True
     else:
         office.deaf = False
+
+
+async def deliver(office: Office) -> None:
+    """
+    Wake those who wait for signals that other processes have sent. A look that fails costs no run.
+
+    And those of durable runs that are to stop, since the store has failed.
+    """
+    waiting = [run for run in list(office.journal.live.values()) if waits(run)]
+    for run in waiting:
+        if run.scope.past is not None and run.scope.past.problem is not None:
+            wake(run)
+    if not waiting or not office.opened:
+        return
+    try:
+        with office.busy:
+            fresh = await office.store.signals.fresh([run.id for run in waiting])
+        for run_id, name in fresh:
+            ring(office.journal, run_id, name)
+    except Exception as error:  # as in `look`
+        log.debug("Signals from other processes cannot be heard: %s: %s", type(error).__name__, error)
 
 
 async def recover(office: Office) -> None:

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextvars import copy_context
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar, overload
 
-from headrace import _runtime, runs
+import attrs
+
+from headrace import _runtime, runs, signals
+from headrace._engine.inputs import bare
 from headrace._engine.upstream import found, results, states
 from headrace._model.records import FlowRun, TaskRun
+from headrace._racing import Winner, raced
 from headrace._resuming import claimed, going_on
-from headrace.futures import DoneAndNotDoneFutures, Future, as_completed, gathered, parted, seconds
+from headrace._sleeping import Seconds, slept
+from headrace.futures import DoneAndNotDoneFutures, Future, ReturnWhen, as_completed, waited
+from headrace.signals import MISSING
 
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+D = TypeVar("D")
 __all__ = [
     "as_completed",
+    "ask",
     "flow_run",
     "flow_runs",
+    "race",
+    "receive",
+    "receive_request",
     "resolve_futures_to_results",
     "resolve_futures_to_states",
     "resume",
+    "send",
+    "sleep",
     "task_runs",
     "wait",
 ]
 
 
-async def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
+async def wait(
+    futures: Iterable[Future[Any]], timeout: float | None = None, return_when: ReturnWhen = "ALL_COMPLETED"
+) -> DoneAndNotDoneFutures:
     """
     Await that all *futures* have ended, or *timeout* seconds. Never raises what a run raised.
 
+    *return_when* as in `headrace.futures.wait`.
+
     Raises:
         OptionTypeError: *futures* holds something else.
-        OptionError: *timeout* is negative or no number.
+        OptionError: *timeout* is negative or no number, or *return_when* is none of the three.
     """
-    awaited = gathered(futures)
-    await _runtime.host_for(True).until(awaited, seconds(timeout))
-    return parted(awaited)
+    return await waited(_runtime.host_for(True), futures, timeout, return_when)
+
+
+@overload
+async def race(one: Awaitable[A], other: Awaitable[B], /, *, timeout: float | None = None) -> Winner[A | B]: ...
+@overload
+async def race(*entrants: Awaitable[T], timeout: float | None = None) -> Winner[T]: ...
+
+
+async def race(*entrants: Any, timeout: float | None = None) -> Winner[Any]:
+    """
+    Await that one of *entrants* has ended, well or not, and the others, cancelled, have, too; give the winner.
+
+    They are futures, coroutines, or anything else that can be awaited. As `headrace.race`, and raises what that raises.
+    In a durable flow each coroutine is a task run of its own.
+    """
+    try:
+        return await raced(_runtime.host_for(True), entrants, timeout)
+    except BaseException as error:
+        bare(error)
+        raise
 
 
 async def resolve_futures_to_results(value: Any) -> Any:
@@ -70,6 +109,98 @@ async def resume(run_id: str) -> Any:
             going_on(past, lambda: flow(*args, **kwargs)), context=going_on(past, copy_context)
         )
     return await host.aside(lambda: going_on(past, lambda: flow(*args, **kwargs)))
+
+
+async def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> None:
+    """
+    Sleep for so long, or until that moment; in a durable flow for what is left of it when it is resumed.
+
+    As `headrace.sleep`, and raises what that raises, but RunningLoopError; who is cancelled sleeps no longer.
+    """
+    await slept(_runtime.host_for(True), seconds, until)
+
+
+async def send(run: FlowRun | str, name: str, value: Any = None, *, key: str | None = None) -> bool:
+    """
+    Send *value* to a flow run, which reads it by `receive` under that *name*; tell whether it was not sent before.
+
+    As `headrace.signals.send`, and raises what that raises.
+    """
+    return await signals.sending(_runtime.host_for(True), run, name, value, key)
+
+
+@overload
+async def receive(name: str, type: type[T], *, timeout: float | None = None) -> T: ...
+@overload
+async def receive(name: str, type: type[T], *, timeout: float | None = None, default: D) -> T | D: ...
+@overload
+async def receive(name: str, type: Any = None, *, timeout: float | None = None, default: Any = MISSING) -> Any: ...
+async def receive(name: str, type: Any = None, *, timeout: float | None = None, default: Any = MISSING) -> Any:
+    """
+    Give the next value that is sent as *name* to the flow run around, as *type*; wait for it.
+
+    As `headrace.signals.receive`, and raises what that raises. Who is cancelled here has read nothing.
+    """
+    return await signals.receiving(_runtime.host_for(True), name, type, timeout, default)
+
+
+@attrs.frozen
+class Request(signals.Question[T]):
+    """What a flow run was asked, in code that awaits."""
+
+    async def answer(self, value: Any = None) -> None:
+        """Answer with *value*, as `headrace.signals.Request.answer`."""
+        await signals.answering(_runtime.host_for(True), self.signal, value)
+
+
+@overload
+async def receive_request(name: str, type: type[T], *, timeout: float | None = None) -> Request[T]: ...
+@overload
+async def receive_request(name: str, type: Any = None, *, timeout: float | None = None) -> Request[Any]: ...
+async def receive_request(name: str, type: Any = None, *, timeout: float | None = None) -> Request[Any]:
+    """
+    Give the next that is asked, or sent, as *name*: its `value`, as *type*, and what `answer` answers it with.
+
+    As `headrace.signals.receive_request`, and raises what that raises.
+    """
+    return Request(*await signals.requested(_runtime.host_for(True), name, type, timeout))
+
+
+@overload
+async def ask(
+    run: FlowRun | str,
+    name: str,
+    value: Any,
+    type: type[T],
+    *,
+    timeout: float | None = None,
+    key: str | None = None,
+) -> T: ...
+@overload
+async def ask(
+    run: FlowRun | str,
+    name: str,
+    value: Any = None,
+    type: Any = None,
+    *,
+    timeout: float | None = None,
+    key: str | None = None,
+) -> Any: ...
+async def ask(
+    run: FlowRun | str,
+    name: str,
+    value: Any = None,
+    type: Any = None,
+    *,
+    timeout: float | None = None,
+    key: str | None = None,
+) -> Any:
+    """
+    Send *value* to a flow run, which reads it by `receive_request`, and await its answer; give that as *type*.
+
+    As `headrace.signals.ask`, and raises what that raises.
+    """
+    return await signals.asking(_runtime.host_for(True), run, name, value, type, timeout, key)
 
 
 async def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:

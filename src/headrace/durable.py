@@ -18,6 +18,7 @@ from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._resuming import claimed, going_on
 from headrace._sources import Cursor
+from headrace._step_transactions import StepTransaction, step_transaction
 from headrace.errors import (
     CrashLoop,
     DurableError,
@@ -28,9 +29,11 @@ from headrace.errors import (
     RunHeld,
     RunningLoopError,
 )
+from headrace.errors.steps import CommitInDoubt, StepCommitted, StepTransactionError
 from headrace.sync import run
 
 __all__ = [
+    "CommitInDoubt",
     "CrashLoop",
     "Cursor",
     "DurableError",
@@ -39,9 +42,13 @@ __all__ = [
     "NotResumable",
     "RecordedError",
     "RunHeld",
+    "StepCommitted",
+    "StepTransaction",
+    "StepTransactionError",
     "now",
     "random",
     "resume",
+    "step_transaction",
     "uuid",
 ]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast, overload
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast, get_args, overload
 
 from headrace import _runtime
+from headrace._engine.context import current_run
 from headrace._engine.inputs import bare
 from headrace._engine.life import drive
-from headrace._engine.promises import Gate, Promise, Promises
+from headrace._engine.promises import Countdown, Gate, Promise, Promises
 from headrace._engine.upstream import found, results, states
-from headrace.errors import OptionError, OptionTypeError, WaitTimeoutError, short
+from headrace._ports import Host
+from headrace.errors import OptionError, OptionTypeError, WaitTimeoutError, nearest, short
 
 __all__ = [
     "DoneAndNotDoneFutures",
@@ -29,6 +31,7 @@ T_co = TypeVar("T_co", covariant=True)
 log: Final = logging.getLogger("headrace.futures")
 FOREVER: Final = float("inf")
 Timeout = float | None
+ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
 class Future(Promise, Generic[T_co]):
@@ -244,24 +247,87 @@ class DoneAndNotDoneFutures(NamedTuple):
     not_done: set[Future[Any]]
 
 
-def wait(futures: Iterable[Future[Any]], timeout: Timeout = None) -> DoneAndNotDoneFutures:
+def wait(
+    futures: Iterable[Future[Any]], timeout: Timeout = None, return_when: ReturnWhen = "ALL_COMPLETED"
+) -> DoneAndNotDoneFutures:
     """
     Block until all *futures* have ended, or for *timeout* seconds. Never raises what a run raised.
 
-    In async code: `await headrace.aio.wait(futures)`.
+    In async code: `await headrace.aio.wait(futures)`. A durable flow that is resumed is told again what it was told.
+
+    Args:
+        return_when: "FIRST_COMPLETED" waits until one has ended, well or not; "FIRST_EXCEPTION" until one has ended
+            otherwise than well, or all have.
 
     Raises:
         RunningLoopError: An event loop runs on this thread, which this would block.
         OptionTypeError: *futures* holds something else.
+        OptionError: *timeout* is negative or no number, or *return_when* is none of the three.
     """
-    awaited = gathered(futures)
-    blocked(awaited, timeout)
-    return parted(awaited)
+    found: DoneAndNotDoneFutures = drive(waited(_runtime.thread_host, futures, timeout, return_when))
+    return found
+
+
+async def waited(
+    host: Host, futures: Iterable[Future[Any]], timeout: Timeout, return_when: ReturnWhen
+) -> DoneAndNotDoneFutures:
+    """Wait as `wait` does, on *host*."""
+    awaited, limit = gathered(futures), seconds(timeout)
+    if return_when not in get_args(ReturnWhen):
+        raise OptionError(
+            f"return_when is {short(return_when)}, and can be {', '.join(map(repr, get_args(ReturnWhen)))}"
+            f"{nearest(str(return_when), get_args(ReturnWhen))}"
+        )
+    by_chance = limit != FOREVER or return_when != "ALL_COMPLETED"
+    order = order_of("wait", len(awaited)) if by_chance else None
+    known: list[int] | None = None if order is None else order.ahead()
+    if known is not None:
+        done = [awaited[place] for place in known]
+        await host.until(done)
+        return DoneAndNotDoneFutures(set(done), set(awaited) - set(done))
+    if return_when == "ALL_COMPLETED" or not awaited:
+        await host.until(awaited, limit)
+    else:
+        await first(host, awaited, limit, return_when)
+    found = parted(awaited)
+    if order is not None:
+        order.note([place for place, one in enumerate(awaited) if one in found.done])
+    return found
+
+
+async def first(host: Host, gates: Sequence[Gate], limit: float, return_when: ReturnWhen = "FIRST_COMPLETED") -> Any:
+    """Wait until one of *gates* is open, or has failed, or all are, for *limit* seconds at most; give that one."""
+    enough = Gate()
+    came: list[Gate] = []
+
+    def heard(gate: Any) -> None:
+        if return_when == "FIRST_COMPLETED" or gate.failed:
+            came.append(gate)
+            enough.open()
+
+    whole = Countdown(gates, enough.open)
+    for gate in gates:
+        gate.when_done(heard)
+    try:
+        await host.until([enough], limit)
+    finally:
+        whole.forget()
+        for gate in gates:
+            gate.forget(heard)
+    return came[0] if came else None
+
+
+def order_of(what: str, total: int) -> Any:
+    """Give the order of ends, *total* at most, in the wait *what* of the run around; None outside of durable runs."""
+    run = current_run.get()
+    return None if run is None or run.scope.past is None else run.scope.past.order(run, what, total)
 
 
 def as_completed(futures: Iterable[Future[T]], timeout: Timeout = None) -> AsCompleted[T]:
     """
     Give *futures* in the order in which they end, each once: `for future in ...` or `async for future in ...`.
+
+    In a durable flow that is resumed: first those that it was given before, in the same order.
 
     Args:
         timeout: Seconds that all may take together, from now on; None waits as long as it takes.
@@ -278,52 +344,81 @@ class AsCompleted(Generic[T]):
     """Futures in the order in which they end; may be iterated once."""
 
     def __init__(self, futures: Sequence[Future[T]], timeout: Timeout) -> None:
-        self._total = len(futures)
-        self._left = self._total
+        self._futures = futures
+        self._left = {future: place for place, future in enumerate(futures)}
         self._ended: deque[Any] = deque()
         self._timeout = seconds(timeout)
         self._deadline = now() + self._timeout
-        self._next = Gate()
+        self._bell = Gate()
+        self._order = order_of("as_completed", len(futures))
+        # What is on record as given next; None once all of that was given again.
+        self._known: list[int] | None = None if self._order is None else self._order.ahead()
         for future in futures:
             future.when_done(self._end)
 
     def _end(self, future: Any) -> None:
         self._ended.append(future)
-        self._next.open()
+        self._bell.open()
 
     def _take(self) -> Future[T] | None:
-        if not self._ended:
-            self._next = Gate()
-            if not self._ended:  # else one ended in between, and has opened the gate before
-                return None
-        self._left -= 1
-        future: Future[T] = self._ended.popleft()
+        future = self._again() if self._known is not None else self._next()
+        if future is not None:
+            del self._left[future]
         return future
 
-    def _remaining(self) -> float:
-        return FOREVER if self._timeout == FOREVER else max(0.0, self._deadline - now())
+    def _again(self) -> Future[T] | None:
+        """Give what was given before, if it has ended by now."""
+        if not self._known:
+            raise self._late()
+        future = self._futures[self._known[0]]
+        if not future.opened:
+            return None
+        self._known = self._order.ahead()
+        return future
+
+    def _next(self) -> Future[T] | None:
+        """Give the next that has ended."""
+        while True:
+            if not self._ended:
+                self._bell = Gate()
+                if not self._ended:  # else one ended in between, and has opened the gate before
+                    return None
+            future: Future[T] = self._ended.popleft()
+            if future in self._left:
+                if self._order is not None:
+                    self._order.note([self._left[future]])
+                return future
+
+    def _awaited(self) -> tuple[list[Gate], float]:
+        """Give what to wait for, and how long."""
+        if self._known:
+            return [self._futures[self._known[0]]], FOREVER
+        return [self._bell], FOREVER if self._timeout == FOREVER else max(0.0, self._deadline - now())
+
+    def _out_of_time(self) -> WaitTimeoutError:
+        if self._order is not None:
+            self._order.note([])
+        return self._late()
 
     def _late(self) -> WaitTimeoutError:
-        return WaitTimeoutError(f"{self._left:,} of {self._total:,} futures", self._timeout)
+        return WaitTimeoutError(f"{len(self._left):,} of {len(self._futures):,} futures", self._timeout)
 
     def __iter__(self) -> Iterator[Future[T]]:
         while self._left:
             future = self._take()
             if future is not None:
-                blocked(
-                    [future], None
-                )  # it has ended: nothing to wait for, but a place to hear that the flow is to stop
+                blocked([future], None)  # it has ended; but here is heard that the flow is to stop
                 yield future
-            elif not blocked([self._next], self._remaining()):
-                raise self._late()
+            elif not blocked(*self._awaited()):
+                raise self._out_of_time()
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         while self._left:
             future = self._take()
             if future is not None:
                 yield future
-            elif not await _runtime.host_for(True).until([self._next], self._remaining()):
-                raise self._late()
+            elif not await _runtime.host_for(True).until(*self._awaited()):
+                raise self._out_of_time()
 
 
 def resolve_futures_to_results(value: Any) -> Any:

@@ -65,7 +65,7 @@ def test_every_help_text_has_an_example_that_is_rightly_spoken(tell_own: Teller,
     example = tell_own(*words, "--help").stdout.rpartition("Example: headrace ")[2].split()
     if words[:1] in {("gcl",), ("concurrency-limit",)} and words[-1] != "create":
         tell_own("gcl", "create", "api", "--limit", "5")
-    if words[-1:] == ("cancel",):
+    if words[-1:] in {("cancel",), ("signal",)}:
         goes_on(tell_own.home, "pipeline")
     known = {"3f2a9c1e": tell_own.id_of("pipeline")[:8], "3f2a9c1e.00c": tell_own.id_of("pipeline")[:8] + ".001"}
     assert example[: len(words)] == list(words)

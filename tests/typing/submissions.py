@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 import headrace.aio
-from headrace import State, allow_failure, flow, quote, task, unmapped
+from headrace import State, allow_failure, flow, quote, race, task, unmapped
 from headrace.futures import Future, FutureList, as_completed, wait
 from headrace.streams import Stream
 from headrace.task_runners import ConcurrentTaskRunner, ThreadPoolTaskRunner
@@ -74,6 +74,21 @@ assert_type(plain.map([1, 2], return_state=True), list[State[float]])
 assert_type(awaited.map([1, 2], return_state=True), list[State[str]])
 assert_type(plain_flow.map([1, 2], return_state=True), list[State[float]])
 assert_type(awaited_flow.map([1, 2], return_state=True), list[State[str]])
+
+# -- the first of several ---------------------------------------------------------------------------------------------
+
+assert_type(race(plain.submit(1), plain.submit(2)).value, float)
+assert_type(race(plain.submit(1), awaited.submit(2), timeout=5).value, float | str)
+assert_type(race(*plain.map([1, 2])).index, int)
+wait([plain.submit(1)], return_when="FIRST_EXCEPTION")
+wait([plain.submit(1)], return_when="FIRST")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+race(awaited(1))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+async def racing() -> None:
+    assert_type((await headrace.aio.race(plain.submit(1), awaited(2))).value, float | str)
+    assert_type((await headrace.aio.race(awaited(1), awaited.submit(2), awaited_flow(3))).value, str)
+
 
 # -- streams ----------------------------------------------------------------------------------------------------------
 

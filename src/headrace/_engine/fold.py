@@ -19,6 +19,7 @@ from headrace._model.events import (
     ERRAND,
     GROUP,
     LOG,
+    READ,
     RECALL,
     RESULT,
     ROLLED_BACK,
@@ -33,7 +34,7 @@ from headrace._model.steps import IN_ROW
 from headrace._ports import Batch
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
-NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, RECALL, RESULT)
+NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, READ, RECALL, RESULT)
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -103,6 +104,7 @@ def without(batch: Batch, prefixes: Collection[str]) -> Batch:
         kept(batch.owned),
         {run_id: epoch for run_id, epoch in batch.fences.items() if prefix_of(run_id) not in prefixes},
         [run_id for run_id in batch.released if prefix_of(run_id) not in prefixes],
+        kept(batch.read),
     )
 
 
@@ -161,7 +163,7 @@ def gather(events: Iterable[Event], changed: dict[Run, None], batch: Batch, hear
             if past.lost is not None:
                 continue  # somebody else's by now
             heard.pasts[run.scope.prefix] = past
-        if run is None or stamp is LOG or stamp is RESULT or stamp is GROUP:
+        if run is None or stamp is LOG or stamp is RESULT or stamp is GROUP or stamp is READ:
             note(run, stamp, at, said, batch, heard)
             continue
         transitions = run.transitions
@@ -244,6 +246,10 @@ def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -
     elif stamp is RESULT:
         if run is None or (run.scope.level != "off" and not run.inherited):
             batch.results.append(said)
+    elif stamp is READ:
+        if not run.inherited:
+            batch.results.append(said[0])
+            batch.read.append((run.id, said[1], said[0].key))
     elif stamp is ASK:
         heard.answers.append(said)
         heard.whole = heard.whole or at == WHOLE

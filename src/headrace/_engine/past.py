@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
 from headrace._engine import lines
 from headrace._engine.context import resuming
 from headrace._engine.forms import formed
 from headrace._engine.journal import nobody_hears
 from headrace._engine.past_spans import below, by_caller, caller, stand_for
+from headrace._engine.races import Order, branch, lost, refuse_forgone
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
+from headrace._engine.sealing import holds, refuse_within, see_same, see_sealed, within
 from headrace._engine.spec import Spec
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
 from headrace._engine.trails import Placed, Trail
@@ -71,7 +74,10 @@ class Past:
         taken: Whether the run that goes on from here has begun.
         over: Whether it has ended, and that is on record.
         streams: Those over a cursor that are being read, by what they are told from others by.
-        draws: Whether anything was drawn that may not be on record yet.
+        draws: Stands for the last that was drawn and may not be on record yet; None where all is.
+        forgone: Those that lost a race on record: they end as they are on record, and are not run.
+        holding: The steps in which a transaction is open that our commits may wait for.
+        sealed: The runs whose record was committed with the user's rows, each with the digest of what it has come to.
         leaves: Whether it is to be left behind, for others to take up.
         dry: Whether it is only gone through: nothing is run that is not on record.
     """
@@ -91,10 +97,14 @@ class Past:
         self.unsent: list[tuple[Run, list[Transition]]] = []
         self.asked: set[str] = set()
         self.streams: set[Any] = set()
+        self.forgone: WeakSet[Any] = WeakSet()
         self.new: dict[str, list[str]] = {}
+        self.holding: set[str] = set()
+        self.sealed: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
         self.lost: Exception | None = None
         self.problem: Exception | None = None
-        self.taken = self.over = self.dry = self.draws = self.leaves = False
+        self.draws: object | None = None
+        self.taken = self.over = self.dry = self.leaves = False
         self.doom: Exception | None = None
 
     @property
@@ -218,6 +228,8 @@ class Past:
         problem = self.lost or self.problem
         if problem is not None:
             raise problem
+        if self.holding:
+            refuse_within(run, self.holding)
         if run.step_id is not None:  # the root
             if self.doom is not None:
                 raise self.doom
@@ -235,12 +247,15 @@ class Past:
                 self.show(run, known)
                 await rejoin(run, host, known)
             return state
-        if self.draws:
-            self.draws = False  # what was drawn is on record before anything is done with it
+        refuse_forgone(run, self.forgone)
+        drawn = self.draws
+        if drawn:  # it is on record before anything is done with it
             problem = await host.settled(run.scope.journal)
             if problem is not None:
                 raise problem
-        if self.dry and not isinstance(run, FlowRunning):
+            if self.draws is drawn:
+                self.draws = None
+        if self.dry and not isinstance(run, FlowRunning) and run.spec.fn is not branch:
             raise Beyond(as_called(run.spec.name, run.step_args))
         if self.resumed and isinstance(run, FlowRunning):
             lines.created(run)
@@ -248,15 +263,22 @@ class Past:
             run.scope.tell((run, PENDING, run.call.submitted, None))
         return None
 
+    def counts(self, run: Run, known: Recorded) -> bool:
+        """Tell whether *run* ended before, as *known*, in a way that counts, with a value that was kept."""
+        state = known.state
+        # What failed, lost a race or was undone is done anew by a retry.
+        brief = state.is_failed() or state.name == ROLLED_BACK[1] or lost(state)
+        if brief and known.flow_attempt != run.flow_attempt:
+            return False
+        return lost(state) or ((state.is_completed() or brief) and known.id in self.results)
+
     async def recalled(self, run: Run, host: Host, known: Recorded) -> State[Any] | None:
         """Give the state in which *run* ended before; None where that does not count, or its value was not kept."""
-        state = known.state
-        brief = state.is_failed() or state.name == ROLLED_BACK[1]  # what failed or was undone is done anew by a retry
-        if not (state.is_completed() or brief) or (brief and known.flow_attempt != run.flow_attempt):
+        state, kept = known.state, self.results.get(known.id)
+        if not self.counts(run, known):
             return None
-        kept = self.results.get(known.id)
         if kept is None:
-            return None
+            return state
         unpack = partial(run.scope.journal.ledger.vault.unpack, kept)
         try:
             value = unpack() if kept.data is not None else await host.aside(unpack)
@@ -351,6 +373,8 @@ class Past:
         """Have the *value* of a task run be recorded with its row, where it is small; tell whether."""
         if self.lost is not None or self.dry or run.result_key is not None or not isinstance(run, TaskRunning):
             return False
+        if self.holding or self.sealed:
+            return False  # where it is compared with what is on record already
         small = run.scope.journal.ledger.vault.small(value)
         if small is None or len(small[0]) > IN_ROW or run.spec.options.get("persist_result") is False:
             return False
@@ -366,6 +390,8 @@ class Past:
         """
         if self.lost is not None or self.dry or run.spec.options.get("persist_result") is False:
             return
+        if run in self.sealed or run.id in self.holding:
+            see_sealed(run, state, self.sealed)
         if state.is_completed():
             try:
                 run.recorded = await self.packed(run, host, run.id, state.data)
@@ -374,6 +400,7 @@ class Past:
                     f"The result of {run.label} in a durable flow cannot be recorded: {error} Return plain data, or "
                     f"say persist_result=False: then it is run again when the flow is resumed."
                 ) from None
+            see_same(run, self.sealed)
         elif state.is_failed():
             raised = state.data
             try:
@@ -394,7 +421,14 @@ class Past:
         return kept
 
     def drawn(self, run: Run, what: str, draw: Any) -> Any:
-        """Give what was drawn as *what* before, at this place; else draw it now, and record it."""
+        """
+        Give what was drawn as *what* before, at this place; else draw it now, and record it.
+
+        Raises:
+            StepTransactionError: It is in a step transaction.
+        """
+        if run.id in self.holding:
+            raise within(run, f"draws durable.{what}()")
         scope = run.scope
         key = f"{scope.prefix}{step_id(run.step_id or run.id, what, None, nth(run, what))}"
         vault = scope.journal.ledger.vault
@@ -404,8 +438,19 @@ class Past:
         value = draw()
         kept = self.results[key] = formed(vault, key, run, value)
         scope.tell((run, RESULT, scope.journal.now(), kept))
-        self.draws = True
+        self.draws = object()
         return value
+
+    def order(self, run: Run, what: str, total: int) -> Order:
+        """
+        Give the order in which ends, *total* at most, come to a wait of *run*, called *what*.
+
+        Raises:
+            StepTransactionError: It is in a step transaction.
+        """
+        if run.id in self.holding:
+            raise within(run, f"calls {what}()")
+        return Order(self, run, what, total)
 
     def trail(self, run: Run, spec: Spec, name: str, constants: list[Any]) -> Trail:
         """Give the positions that a stream of *run* over the cursor *name* comes by."""
@@ -419,7 +464,8 @@ class Past:
 def past_of(run: FlowRunning) -> Past | None:
     """Give the past of *run*, which begins: that of the durable run it is part of, or its own; None: it has none."""
     scope, parent = run.scope, run.parent
-    if scope.level != "strict" or not scope.journal.keeps_results or (parent is not None and parent.inherited):
+    forked = parent is not None and parent.inherited and not holds(parent)
+    if scope.level != "strict" or not scope.journal.keeps_results or forked:
         return None
     if parent is not None and isinstance(parent.scope.past, Past):
         return parent.scope.past

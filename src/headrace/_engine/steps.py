@@ -130,8 +130,9 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     """Decide on another attempt after *state*; if there is one, wait for its time and say that it begins."""
     if state.is_crashed() or isinstance(state.data, ParameterBindError | ParameterTypeError | NotPicklable):
         return False
-    if run.stopping is not None:
-        return False  # who asked it to stop wants no other attempt
+    past = run.scope.past
+    if run.stopping is not None or (past is not None and run in past.sealed):
+        return False  # who asked it to stop wants no other attempt, and what was committed with the user's rows is over
     delay = policy.delay(run.attempt, host.draw)
     if delay is None or not await retry_wanted(run, host, state):
         return False

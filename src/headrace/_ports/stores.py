@@ -13,6 +13,7 @@ from headrace._model.records import FlowRun, LogLine, Owned, Request, StoredResu
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
     from headrace._model.slots import Claim, Lease, Limit
+    from headrace._ports.signals import Signals
 
 Row = Sequence[Any]
 
@@ -27,6 +28,7 @@ class Batch:
         owned: Of durable runs that begin: id, owner, epoch, and since when.
         fences: The durable runs of which there is anything, each with the epoch under which it is written.
         released: Those of them that have ended, so that nobody has them any more.
+        read: Of signals that durable flows have read: the run, the number, and under which key the results hold it.
     """
 
     flow_runs: list[Row] = attrs.Factory(list[Row])
@@ -38,6 +40,7 @@ class Batch:
     owned: list[Row] = attrs.Factory(list[Row])
     fences: dict[str, int] = attrs.Factory(dict[str, int])
     released: list[str] = attrs.Factory(list[str])
+    read: list[Row] = attrs.Factory(list[Row])
 
     def __len__(self) -> int:
         return len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)
@@ -255,6 +258,11 @@ class Store(Protocol):
     @property
     def owners(self) -> Owners:
         """Who has the durable runs in it."""
+        ...
+
+    @property
+    def signals(self) -> Signals:
+        """What was sent to the flow runs in it."""
         ...
 
     async def open(self) -> None:

@@ -18,16 +18,22 @@ from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.rows import TASK_COLUMNS, TASK_HEAD
+from headrace._stores.rows import RESULT_COLUMNS, TASK_COLUMNS, TASK_HEAD
 
 Statement: TypeAlias = "tuple[str, tuple[Any, ...] | dict[str, Any]]"  # with its values
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
 TAGS, HISTORY, DATA = map(TASK_COLUMNS.index, ("tags", "history", "data"))
-SAID = tuple(map(TASK_COLUMNS.index, ("task_name", "name", "message", "step_args", "data")))
+SAID = tuple(
+    map(
+        TASK_COLUMNS.index,
+        ("task_name", "name", "state_name", "message", "result_key", "cached_from", "step_args", "data"),
+    )
+)
 NULLS = (None,) * len(TASK_COLUMNS)
 DIGEST = 16  # bytes
+DIGESTED = RESULT_COLUMNS.index("digest")
 LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 
 
@@ -125,6 +131,15 @@ def result_record(row: Sequence[Any]) -> StoredResult:
     if digest is None:  # part of a row: not kept apart from what it is of
         digest = blake2b(data or b"", digest_size=DIGEST).hexdigest()
     return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, storage, name, trace_id, data)
+
+
+def latest(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """
+    Give rows of results with those last that are parts of task runs' rows: of two under one key, the later is to win.
+
+    The other is an earlier attempt's, which was larger, or an exception. Parts have no digest.
+    """
+    return sorted(rows, key=lambda row: row[DIGESTED] is None)
 
 
 def as_json(value: Any) -> str:

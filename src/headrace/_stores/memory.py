@@ -13,6 +13,7 @@ from headrace._stores.encoding import result_record
 from headrace._stores.memory_limits import MemoryLimits
 from headrace._stores.memory_owners import MemoryOwners
 from headrace._stores.memory_results import MemoryResults
+from headrace._stores.memory_signals import MemorySignals
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_record, padded, task_record, with_key
 
 EPOCH = -1
@@ -36,6 +37,7 @@ class MemoryStore:
         self.results = MemoryResults()
         self.limits = MemoryLimits()
         self.owners = MemoryOwners(self.results, self.flows)
+        self.signals = MemorySignals(self.flows)
 
     async def open(self) -> None:
         """Nothing is to be opened."""
@@ -56,10 +58,11 @@ class MemoryStore:
                 known = kept.get(full[0])
                 if known is None or (full[EPOCH] or 1) >= (known[EPOCH] or 1):
                     kept[full[0]] = full
-                    if kept is self.tasks and full[DATA] is not None:
-                        self.results.steps[full[0]] = part(full)
+                    if kept is self.tasks:
+                        self.results.part(full[0], None if full[DATA] is None else part(full))
         self.lines.extend(tuple(line) for line in batch.logs)
         self.results.kept.update((one.key, one) for one in batch.results)
+        self.signals.note(batch)
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
         """List flow runs, newest first."""
@@ -120,6 +123,7 @@ class MemoryStore:
         removed = sum([await self.delete(child.id) for child in await self.children(sorted(below))])
         self.flows.pop(run_id, None)
         self.owners.held.pop(run_id, None)
+        self.signals.lose(run_id)
         await self.heard(await self.requests([run_id]))
         for task in below:
             self.tasks.pop(task, None)

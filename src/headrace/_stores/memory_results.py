@@ -22,6 +22,13 @@ class MemoryResults:
         self.leases: dict[str, tuple[str, int]] = {}
         self.guard = threading.Lock()
 
+    def part(self, key: str, kept: StoredResult | None) -> None:
+        """Keep what is part of the row of the task run *key*; None: nothing is any more."""
+        if kept is None:
+            self.steps.pop(key, None)
+        else:
+            self.steps[key] = kept
+
     async def recall(self, keys: Collection[str]) -> dict[str, StoredResult]:
         """Give what is kept under *keys*."""
         return {key: kept for key in keys if (kept := self.look(key)) is not None}

@@ -23,6 +23,7 @@ from headrace._stores.postgres_link import Connection, Link, code_of
 from headrace._stores.postgres_listening import Listener
 from headrace._stores.postgres_owners import PostgresOwners
 from headrace._stores.postgres_results import PostgresResults
+from headrace._stores.postgres_signals import PostgresSignals
 from headrace._stores.postgres_writing import STALE
 from headrace._stores.rows import asked_for, flow_record, log_record, task_record
 from headrace.errors import StaleRuns
@@ -46,6 +47,7 @@ class PostgresStore:
         self.results = PostgresResults(self.link)
         self.limits = PostgresLimits(self.link)
         self.owners = PostgresOwners(self.link)
+        self.signals = PostgresSignals(self.link)
         self.listener = Listener(self.link)
 
     @property

@@ -37,13 +37,14 @@ def writing(batch: Batch, again: bool = False) -> str:
         objects(list(results.values()), RESULT_COLUMNS),
     )
     texts = [quoted(as_json(one)) if one else "NULL" for one in given]
-    return f"SELECT headrace.write({batch.strict}, {again}, {', '.join(texts)})"
+    read = f"ARRAY[{', '.join(str(row[1]) for row in batch.read)}]" if batch.read else "NULL"
+    return f"SELECT headrace.write({batch.strict}, {again}, {', '.join(texts)}, {read})"
 
 
 def is_step(batch: Batch) -> bool:
     """Tell whether *batch* is one step of a durable run, and nothing else."""
     alone = len(batch) == len(batch.task_runs) == len(batch.fences) == 1
-    return alone and batch.strict and not (batch.owned or batch.released)
+    return alone and batch.strict and not (batch.owned or batch.released or batch.read)
 
 
 def objects(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:

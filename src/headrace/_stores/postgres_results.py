@@ -12,7 +12,7 @@ from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Which
 from headrace._stores import postgres_schema as schema
-from headrace._stores.encoding import cleaned, result_record
+from headrace._stores.encoding import cleaned, latest, result_record
 from headrace._stores.postgres_link import Connection, Link
 from headrace._stores.rows import LAST
 from headrace.errors import NoDatabaseYet, StoreUnavailable
@@ -33,12 +33,12 @@ class PostgresResults:
         """Give what is kept under *keys*."""
         spelled = {cleaned(key): key for key in keys}
         rows = await self.link.read(schema.RECALL, list(spelled)) if spelled else []
-        return {spelled[row[0]]: result_record((spelled[row[0]], *row[1:])) for row in rows}
+        return {spelled[row[0]]: result_record((spelled[row[0]], *row[1:])) for row in latest(rows)}
 
     async def under(self, prefix: str) -> dict[str, StoredResult]:
         """Give all whose keys begin with *prefix*."""
         rows = await self.link.read(schema.UNDER, prefix, prefix + LAST)
-        return {row[0]: result_record(row) for row in rows}
+        return {row[0]: result_record(row) for row in latest(rows)}
 
     def look(self, key: str) -> StoredResult | None:
         """Give what is kept under *key*, on a connection and a loop of its own: 15 ms."""

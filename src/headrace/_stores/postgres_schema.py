@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headrace._model.ids import FIRST
-from headrace._stores.postgres_writing import FENCE, OWNED_COLUMNS, WRITE, WRITE_STEP
+from headrace._stores.postgres_writing import FENCE, OWNED_COLUMNS, READ, WRITE, WRITE_STEP
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, TASK_READ
 
 LAST: Final = "g"  # sorts behind every hexadecimal digit
@@ -40,6 +40,33 @@ def table(name: str, columns: Sequence[str], *more: str) -> str:
     return f"CREATE TABLE headrace.{name} ({', '.join([*parts, *(more or [f'PRIMARY KEY ({columns[0]})'])])})"
 
 
+# What was sent to runs: `data` until it is read; then nothing is left, unless it has a key by which it is known again.
+# All of it goes with its run, but for answers: whoever asked may read them later. A durable run that crashed goes on.
+SIGNALS: Final = (
+    (
+        f"CREATE TABLE headrace.signal (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_id {TEXT} NOT NULL, "
+        f"name {TEXT} NOT NULL, data text, at bigint NOT NULL, key {TEXT}, asked boolean NOT NULL, answer text)"
+    ),
+    "CREATE INDEX signal_run ON headrace.signal (run_id, id)",
+    "CREATE UNIQUE INDEX signal_key ON headrace.signal (run_id, key) WHERE key IS NOT NULL",
+    """
+    CREATE FUNCTION headrace.forget_signals() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $forget$
+    BEGIN
+        DELETE FROM headrace.signal WHERE run_id = OLD.id AND (answer IS NULL OR TG_OP = 'DELETE');
+        RETURN NULL;
+    END
+    $forget$
+    """,
+    """
+    CREATE TRIGGER signal_ended AFTER UPDATE OF end_time ON headrace.flow_run FOR EACH ROW
+    WHEN (NEW.end_time IS NOT NULL AND NOT (NEW.state_type = 'CRASHED' AND NEW.durability = 'strict'))
+    EXECUTE FUNCTION headrace.forget_signals()
+    """,
+    """
+    CREATE TRIGGER signal_deleted AFTER DELETE ON headrace.flow_run FOR EACH ROW
+    EXECUTE FUNCTION headrace.forget_signals()
+    """,
+)
 # A schema of its own, so that a database can be shared with tables of others. Statements name it: behind a pooler, a
 # search path set for a session is anybody's.
 FIRST_STEP: Final = (
@@ -74,6 +101,7 @@ FIRST_STEP: Final = (
         "used bigint NOT NULL, wanted bigint NOT NULL, need bigint NOT NULL, since bigint NOT NULL, "
         "beat bigint NOT NULL, shown text NOT NULL, PRIMARY KEY (name, owner))"
     ),
+    *SIGNALS,
     FENCE,
     WRITE,
     WRITE_STEP,
@@ -147,6 +175,27 @@ ASK: Final = (
     "WHERE id = $1 AND end_time IS NULL "
     "ON CONFLICT (run_id, what) DO UPDATE SET why = excluded.why, at = excluded.at RETURNING run_id"
 )
+# Locks the run's row: it does not end meanwhile, and what several send stands one behind the other.
+RECEIVES: Final = (
+    "SELECT 1 FROM headrace.flow_run WHERE id = $1 AND (end_time IS NULL OR (state_type = 'CRASHED' AND "
+    "durability = 'strict')) FOR NO KEY UPDATE"
+)
+SEND: Final = (
+    "INSERT INTO headrace.signal (run_id, name, data, at, key, asked) VALUES ($1, $2, $3, $4, $5, $6) "
+    "ON CONFLICT (run_id, key) WHERE key IS NOT NULL DO NOTHING RETURNING id"
+)
+SENT: Final = (
+    "SELECT 1 FROM headrace.signal WHERE run_id = $1 AND name = $2 AND data = $3 AND at = $4 "
+    "AND key IS NOT DISTINCT FROM $5"
+)
+READ_SIGNALS: Final = (
+    "SELECT run_id, name, data, at, key, asked, id FROM headrace.signal WHERE run_id = ANY ($1::text[]) "
+    "AND data IS NOT NULL AND ($2::text IS NULL OR name = $2) ORDER BY id LIMIT $3"
+)
+FRESH: Final = "SELECT DISTINCT run_id, name FROM headrace.signal WHERE run_id = ANY ($1::text[]) AND data IS NOT NULL"
+NOTE_READ: Final = READ.format("$1::bigint[]")
+ANSWER: Final = "UPDATE headrace.signal SET answer = $3 WHERE run_id = $1 AND key = $2 AND answer IS NULL"
+READ_ANSWER: Final = "SELECT answer FROM headrace.signal WHERE run_id = $1 AND key = $2"
 FORGET_HEARD: Final = (
     "DELETE FROM headrace.request USING unnest($1::text[], $2::text[]) AS heard (run_id, what) "
     "WHERE request.run_id = heard.run_id AND request.what = heard.what"

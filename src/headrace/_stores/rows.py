@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, instant, moment, stored_state, task_run_name
+from headrace._model.signals import Signal
 
 FLOW_COLUMNS: Final = (
     "id", "name", "flow_name", "flow_version", "state_type", "state_name", "message", "created", "start_time",
@@ -116,6 +117,12 @@ def asked_for(row: Sequence[Any]) -> Request:
     """Read a request's row."""
     run_id, what, why, at = row
     return Request(run_id=run_id, what=what, why=why, at=instant(at))
+
+
+def sent(row: Sequence[Any]) -> Signal:
+    """Read a signal's row."""
+    run_id, name, data, at, key, asked, number = row
+    return Signal(run_id, name, data, instant(at), key, bool(asked), number)
 
 
 def transitions(

@@ -89,7 +89,7 @@ LIMITS: Final = (
     """,
 )
 # What durable runs are found again by, and what each step came to, as JSON, where that is small: a row of its own for
-# it would be three more pages to write. And who has each run that has not ended: whose writes count, by its epoch, and
+# it would be two more pages to write. And who has each run that has not ended: whose writes count, by its epoch, and
 # how often processes ended in a row while they ran it and recorded no step beyond so many.
 DURABLE: Final = (
     "ALTER TABLE flow_run ADD COLUMN flow_attempt INTEGER",
@@ -106,18 +106,39 @@ DURABLE: Final = (
     ) WITHOUT ROWID
     """,
 )
+# What was sent to runs: `data` until it is read; then nothing is left, unless it has a key by which it is known again.
+# All of it goes with its run, but for answers: whoever asked may read them later. A durable run that crashed goes on.
+SIGNALS: Final = (
+    """
+    CREATE TABLE signal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, name TEXT NOT NULL, data TEXT, at INTEGER NOT NULL,
+        key TEXT, asked INTEGER NOT NULL, answer TEXT
+    )
+    """,
+    "CREATE INDEX signal_run ON signal (run_id, id)",
+    "CREATE UNIQUE INDEX signal_key ON signal (run_id, key) WHERE key IS NOT NULL",
+    """
+    CREATE TRIGGER signal_ended AFTER UPDATE OF end_time ON flow_run
+    WHEN NEW.end_time IS NOT NULL AND NOT (NEW.state_type = 'CRASHED' AND NEW.durability = 'strict')
+    BEGIN DELETE FROM signal WHERE run_id = NEW.id AND answer IS NULL; END
+    """,
+    "CREATE TRIGGER signal_deleted AFTER DELETE ON flow_run BEGIN DELETE FROM signal WHERE run_id = OLD.id; END",
+)
 # STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
-STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS, DURABLE)
+STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS, DURABLE, SIGNALS)
 VERSION: Final = len(STEPS)
 WITH_RESULTS: Final = 3
 WITH_LIMITS: Final = 4
 WITH_OWNERS: Final = 5
+WITH_SIGNALS: Final = 6
 COLUMNS_OF_OWNERS: Final = ("step_id", "step_args", "entrypoint")
 
 
 def as_of(version: int, statement: str) -> str | None:
     """Give the reading *statement* for a file of an older *version*, which looking changes not; None: it has none."""
     if version < WITH_LIMITS and " FROM slot_" in statement:
+        return None
+    if version < WITH_SIGNALS and " FROM signal" in statement:
         return None
     if version < WITH_OWNERS:
         statement = statement.partition(" UNION ALL ")[0]  # rows of task runs that hold what these came to
@@ -269,6 +290,22 @@ COUNT_HELD: Final = "SELECT coalesce(sum(held), 0) FROM slot_claim WHERE name = 
 WRITE_CLAIM: Final = f"INSERT OR REPLACE INTO slot_claim ({_CLAIM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 FORGET_CLAIM: Final = "DELETE FROM slot_claim WHERE name = ? AND owner = ?"
 FORGET_CLAIMS: Final = "DELETE FROM slot_claim WHERE name = ?"
+_GOES_ON: Final = "(end_time IS NULL OR (state_type = 'CRASHED' AND durability = 'strict'))"
+SEND: Final = (
+    "INSERT INTO signal (run_id, name, data, at, key, asked) SELECT id, :name, :data, :at, :key, :asked FROM flow_run "
+    f"WHERE id = :run_id AND {_GOES_ON} ON CONFLICT (run_id, key) WHERE key IS NOT NULL DO NOTHING"
+)
+RECEIVES: Final = f"SELECT 1 FROM flow_run WHERE id = ? AND {_GOES_ON}"
+_THOSE: Final = "run_id IN (SELECT value FROM json_each(:run_ids))"
+READ_SIGNALS: Final = (
+    f"SELECT run_id, name, data, at, key, asked, id FROM signal WHERE {_THOSE} AND data IS NOT NULL "
+    "AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :limit"
+)
+FRESH: Final = f"SELECT DISTINCT run_id, name FROM signal WHERE {_THOSE} AND data IS NOT NULL"
+FORGET_READ: Final = "DELETE FROM signal WHERE key IS NULL AND id IN (SELECT value FROM json_each(?))"
+NOTE_READ: Final = "UPDATE signal SET data = NULL WHERE id IN (SELECT value FROM json_each(?))"
+ANSWER: Final = "UPDATE signal SET answer = ? WHERE run_id = ? AND key = ? AND answer IS NULL"
+READ_ANSWER: Final = "SELECT answer FROM signal WHERE run_id = ? AND key = ?"
 # Only of a run that is there and goes on.
 ASK: Final = (
     "INSERT INTO request (run_id, what, why, at) SELECT id, ?, ?, ? FROM flow_run "

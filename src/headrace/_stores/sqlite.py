@@ -31,6 +31,7 @@ from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_recor
 from headrace._stores.sqlite_limits import SQLiteLimits
 from headrace._stores.sqlite_owners import SQLiteOwners
 from headrace._stores.sqlite_results import SQLiteResults
+from headrace._stores.sqlite_signals import SQLiteSignals
 from headrace.errors import DatabaseTooNew, NoDatabaseYet, Occupied, StoreUnavailable
 
 log: Final = logging.getLogger("headrace.store")
@@ -70,6 +71,7 @@ class SQLiteStore:
         self.results = SQLiteResults(self)
         self.limits = SQLiteLimits(self)
         self.owners = SQLiteOwners(self)
+        self.signals = SQLiteSignals(self)
 
     async def open(self) -> None:
         """Create folder, file and tables where they are missing; the folder and the file are their owner's alone."""
@@ -151,6 +153,7 @@ class SQLiteStore:
             self.owners.fence(connection, batch)
             for statement, values in statements(batch):
                 connection.execute(statement, values)
+            self.signals.note(connection, batch)
             self.patiently("COMMIT")
         except BaseException:
             roll_back(connection)
@@ -226,6 +229,7 @@ class SQLiteStore:
     async def close(self) -> None:
         """Let go of the file."""
         self.results.close()
+        self.signals.close()
         connection, self.writer, self.current_synchronous, self.asked_version = self.writer, None, "", None
         self.currently_patient = True
         if connection is not None:

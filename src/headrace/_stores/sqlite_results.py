@@ -14,7 +14,7 @@ from headrace._model.ids import PREFIX_LENGTH
 from headrace._model.records import StoredResult
 from headrace._ports import Which
 from headrace._stores import schema
-from headrace._stores.encoding import as_json, cleaned, result_record
+from headrace._stores.encoding import as_json, cleaned, latest, result_record
 from headrace._stores.rows import LAST
 from headrace.errors import StoreUnavailable
 
@@ -55,7 +55,7 @@ class SQLiteResults:
                 rows = connection.execute(schema.RECALL, wanted).fetchall()
             except sqlite3.Error as error:
                 raise StoreUnavailable(self.database.where, str(error)) from None
-        return {spelled[row[0]]: result_record((spelled[row[0]], *row[1:])) for row in rows}
+        return {spelled[row[0]]: result_record((spelled[row[0]], *row[1:])) for row in latest(rows)}
 
     def look(self, key: str) -> StoredResult | None:
         """Give what is kept under *key*, on a connection that all threads share, as long as the store is open."""
@@ -63,16 +63,18 @@ class SQLiteResults:
         try:
             if self.database.writer is None:
                 with closing(self.connected()) as connection:
-                    row = connection.execute(schema.LOOK, asked).fetchone()
+                    (version,) = connection.execute("PRAGMA user_version").fetchone()
+                    known = schema.as_of(version, schema.LOOK)
+                    rows = [] if known is None else connection.execute(known, asked).fetchall()
             else:
                 with self.guard:
                     if self.reader is None:
                         self.reader = self.connected()
-                    row = self.reader.execute(schema.LOOK, asked).fetchone()
+                    rows = self.reader.execute(schema.LOOK, asked).fetchall()
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise StoreUnavailable(self.database.where, str(error)) from None
-        return None if row is None else result_record((key, *row[1:]))
+        return result_record((key, *latest(rows)[-1][1:])) if rows else None
 
     glance = look
 
@@ -109,7 +111,7 @@ class SQLiteResults:
     async def under(self, prefix: str) -> dict[str, StoredResult]:
         """Give all whose keys begin with *prefix*."""
         rows = await self.database.rows(schema.UNDER, {"first": prefix, "last": prefix + LAST})
-        return {row[0]: result_record(row) for row in rows}
+        return {row[0]: result_record(row) for row in latest(rows)}
 
     async def listed(
         self, *, limit: int = 100, after: StoredResult | None = None, **which: Unpack[Which]

@@ -12,7 +12,7 @@ import click
 from headrace.errors import HeadraceError
 
 NOUNS: Final = {
-    "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel, resume and delete flow runs, and read their logs."),
+    "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel, resume and delete flow runs; send them signals."),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
     "cache": ("headrace.cli.cache", "List, inspect and clear cached results."),
     "gcl": ("headrace.cli.gcl", "Create, list, change and delete limits; also global-concurrency-limit."),

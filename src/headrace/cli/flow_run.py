@@ -1,15 +1,17 @@
-"""The noun `flow-run`: list, inspect, logs, delete; `cancel`, `resume` and `replay-check` have files of their own."""
+"""The noun `flow-run`: list, inspect, logs, delete; its other commands have files of their own."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import click
 
 from headrace._model.columns import plain
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun
+from headrace._model.signals import Signal
 from headrace._model.states import StateType
 from headrace._ports import Store
 from headrace.cli.calls import LIMIT, Call, calls_of
@@ -21,6 +23,7 @@ from headrace.cli.output import Cell, Output, Page, facts, output_option, page, 
 from headrace.cli.reading import find_flow_run, is_dead, resumable, short_id, store_of_settings, wait_for
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
+from headrace.cli.signal import signal, signal_facts, signal_object
 from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
 from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of
@@ -39,17 +42,24 @@ To make one, put this into hello.py and run: python hello.py
   hello()"""
 
 
+class Held(NamedTuple):
+    """What a run has, or waits for, of limits, and what was sent to it that it has not read."""
+
+    slots: list[Party]
+    signals: list[Signal]
+
+
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect, cancel, resume and delete flow runs, and read their logs.
+    List, inspect, cancel, resume and delete flow runs, read their logs, and send them signals.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
 
 
-for command in (cancel, resume, replay_check):
+for command in (cancel, resume, replay_check, signal):
     flow_run.add_command(command)
 
 
@@ -150,10 +160,10 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
     if output == "json":
         show_json(wait_for(inspected_object(store, run_id)))
         return
-    run, top, lines, kept, slots, left = wait_for(inspected(store, run_id, limit))
+    run, top, lines, kept, held, left = wait_for(inspected(store, run_id, limit))
     on = page()
     say(
-        *facts(on, described(run, lines, kept, slots, store.where, run.id in left)),
+        *facts(on, described(run, lines, kept, held, store.where, run.id in left)),
         "",
         *tree(on, top, datetime.now(UTC)),
     )
@@ -164,16 +174,17 @@ def inspect(run_id: str, limit: int, output: Output) -> None:
 
 async def inspected(
     store: Store, asked: str, limit: int
-) -> tuple[FlowRun, Call, int, StoredResult | None, list[Party], set[str]]:
+) -> tuple[FlowRun, Call, int, StoredResult | None, Held, set[str]]:
     """
-    Read the run that begins with *asked*: its calls, the number of its log lines, what is kept of it, its slots.
+    Read the run that begins with *asked*: its calls, the number of its log lines, what is kept of it, what it has.
 
     With it, the ids of the runs that can go on.
     """
     run = await find_flow_run(store, asked)
     lines = len(await store.logs([run.id], limit=COUNTED + 1))
-    calls, kept, slots = await calls_of(store, run, limit), await kept_of(store, run), await slots_of(store, run)
-    return run, calls, lines, kept, slots, await resumable(store, [run])
+    calls, kept = await calls_of(store, run, limit), await kept_of(store, run)
+    held = Held(await slots_of(store, run), await store.signals.unread([run.id]))
+    return run, calls, lines, kept, held, await resumable(store, [run])
 
 
 async def inspected_object(store: Store, asked: str) -> dict[str, object]:
@@ -187,11 +198,12 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
         "task_runs": [task_object(task) for task in tasks],
         "subflow_runs": [flow_object(flow) for flow in subflows],
         "slots": slot_objects(await slots_of(store, run)),
+        "signals": [signal_object(one) for one in await store.signals.unread([run.id])],
     }
 
 
 def described(
-    run: FlowRun, lines: int, kept: StoredResult | None, slots: list[Party], where: str, goes_on: bool
+    run: FlowRun, lines: int, kept: StoredResult | None, held: Held, where: str, goes_on: bool
 ) -> list[tuple[str, str]]:
     """Give what is to be said of *run* itself; whether it *goes_on* where somebody resumes it."""
     now = datetime.now(UTC)
@@ -217,7 +229,8 @@ def described(
         ("To go on", f"headrace flow-run resume {short_id(run.id)}" if goes_on else ""),
         ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
         ("Result", result_words(run, kept)),
-        *slot_facts(slots),
+        *slot_facts(held.slots),
+        *signal_facts(held.signals),
         ("Kept in", where),
     ]
 

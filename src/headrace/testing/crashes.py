@@ -163,7 +163,8 @@ def compare(flow: Any, store: Mortal, place: str, came: tuple[str, Any], expecte
 
 def after(store: Mortal, flow: Any, call: Callable[[], Any]) -> tuple[str, Any]:
     """Go on from what *store* holds, as another process would; give what that comes to."""
-    recorded = {row[STEP]: row for row in store.tasks.values() if row[STATE] in {"COMPLETED", "FAILED"}}
+    ended = [row for row in store.tasks.values() if row[STATE] in {"COMPLETED", "FAILED"}]
+    recorded = {row[STEP]: row for row in ended if store.results.look(row[0]) is not None}
     before = len(store.ran)
     store.at = MOST
     left = drive(store.owners.listed())

@@ -320,7 +320,9 @@ def test_a_database_of_an_older_headrace_has_no_limits_until_one_is_created(tell
     older = (
         "import sqlite3, sys\nfrom contextlib import closing\n"
         "with closing(sqlite3.connect(sys.argv[1])) as database, database:\n"
-        "    for table in ('slot_limit', 'slot_claim', 'run_owner'):\n"
+        "    for trigger in ('signal_ended', 'signal_deleted'):\n"
+        "        database.execute(f'DROP TRIGGER {trigger}')\n"
+        "    for table in ('slot_limit', 'slot_claim', 'run_owner', 'signal'):\n"
         "        database.execute(f'DROP TABLE {table}')\n"
         "    for column in ('flow_attempt', 'entrypoint', 'step_id', 'step_args'):\n"
         "        database.execute(f'ALTER TABLE flow_run DROP COLUMN {column}')\n"
