@@ -14,13 +14,13 @@ from headrace._engine.fold import Heard
 from headrace._engine.journal import SAFE, Event, Journal, Said
 from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
-from headrace._model.events import ASK, LOG, RESULT
+from headrace._model.events import ASK, LOG, READ, RESULT
 from headrace._ports import Batch, Store
-from headrace._undisturbed import undisturbed
+from headrace._undisturbed import may_be_disturbed, undisturbed
 
 HANDFUL: Final = 64  # events: more are better folded and written by a thread that nobody waits in
-ADDED: Final = (ASK, LOG, RESULT)
-IN_A_ROW: Final = 500  # commits that SQLite's write-ahead log grows by until the back office moves it over
+ADDED: Final = (ASK, LOG, READ, RESULT)
+IN_A_ROW: Final = 500  # commits; then the back office has one, with which SQLite moves its write-ahead log over
 
 
 class Office(Protocol):
@@ -55,10 +55,11 @@ def commit(office: Office, on_loop: bool) -> Said | None:
     Commit what was told, on this thread; give what went wrong, or None where the back office is to do it.
 
     It is where the store awaits something or somebody, where there is more than a handful to write, or more to do than
-    to write, and now and then; *on_loop*, where no other flow is to be held up, also where it waits for the disk.
+    to write, where a signal may be heard amid it, and now and then; *on_loop*, where no other flow is to be held up,
+    also where it waits for the disk.
     """
     store = office.store
-    if store.suspends or (on_loop and not store.quick):
+    if store.suspends or (on_loop and not store.quick) or may_be_disturbed():
         return None
     return undisturbed(lambda: attempt(office))
 
@@ -99,8 +100,8 @@ def plain(events: Sequence[Event]) -> bool:
     """
     Tell whether all that *events* say is to be written, and nothing else.
 
-    Nothing is asked of the store; and no flow run, or task run outside of any, begins or ends: by the time that this is
-    on record, spans have been made of it.
+    Nothing is asked of the store; and no flow run, or task run outside of any, begins or ends: spans of those are made
+    before anybody hears that it is on record, those of steps a moment later.
     """
     for run, stamp, _, _ in events:
         if stamp not in ADDED and not (isinstance(run, TaskRunning) and run.parent is not None):

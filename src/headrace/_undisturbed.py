@@ -1,4 +1,4 @@
-"""Undisturbed: work that no signal's handler may raise amid. Such a signal is heard right behind it."""
+"""Undisturbed: work amid which no signal is heard. Ctrl-C and SIGTERM are heard right behind it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
-MAIN: Final = threading.main_thread().ident
+OTHERS: Final = tuple(sorted(signal.valid_signals() - {*DEFERRED}))
 # The public functions make members of an enum of handlers, which takes them 6 us each; these take 0.5.
 raw: Final[Any] = import_module("_signal")
+
+
+def may_be_disturbed() -> bool:
+    """
+    Tell whether a signal may be heard on this thread that is not held back.
+
+    On the main thread, where handlers run, with a handler of the user's for another signal: an alarm's, which raises,
+    or calls a flow. What is raised in a thread from outside, by PyThreadState_SetAsyncExc, nobody can foresee.
+    """
+    return on_main_thread() and any(map(callable, map(raw.getsignal, OTHERS)))
 
 
 def undisturbed(function: Callable[[], T], deferred: Sequence[int] = DEFERRED) -> T:
     """
     Call *function*, and after it the handlers of those *deferred* signals that came meanwhile.
 
-    Handlers run on the main thread alone: on others it is just called. Those of other signals are not held back.
+    Handlers run on the main thread alone: on others it is just called.
     """
-    if not deferred or threading.get_ident() != MAIN:
+    if not deferred or not on_main_thread():
         return function()
     number, *others = deferred
     handler = raw.getsignal(number)
@@ -39,3 +49,8 @@ def undisturbed(function: Callable[[], T], deferred: Sequence[int] = DEFERRED) -
         raw.signal(number, handler)
         if came:
             handler(number, came[-1])
+
+
+def on_main_thread() -> bool:
+    """Tell whether this is the thread on which Python runs the handlers of signals."""
+    return threading.get_ident() == threading.main_thread().ident

@@ -19,6 +19,7 @@ import pydantic
 import pytest
 
 import headrace
+import headrace.runs
 from headrace.durable import RecordedError
 from headrace.errors import SerializationError
 from headrace.states import Completed, State
@@ -350,3 +351,28 @@ def test_the_state_of_a_recorded_step_is_that_of_its_run(form: Form, world: Worl
     assert (before.task_run_id, before.flow_run_id) == (after.task_run_id, after.flow_run_id)
     assert before.timestamp == after.timestamp
     assert headrace.runtime.flow_run.id is None
+
+
+@pytest.mark.parametrize("first", [ValueError("no"), OSError("x" * 2_000)], ids=["small", "large"])
+@pytest.mark.parametrize("then", ["fine", "fine" * 400], ids=["small", "large"])
+def test_what_a_step_came_to_at_last_counts(form: Form, world: World, first: Exception, then: str) -> None:
+    """What is small is part of its row, what is large and most exceptions lie apart: those of earlier attempts, too."""
+    attempts: list[int] = []
+
+    @form.task()
+    async def comes() -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise first
+        return then
+
+    @form.flow(durable=True, retries=1)
+    async def works() -> str:
+        return str(await call(comes))
+
+    with world.runtime():
+        assert form.run(works) == then
+        (run,) = headrace.runs.flow_runs()
+        (step,) = headrace.runs.task_runs(run)
+
+        assert (step.state.name, step.state.result()) == ("Completed", then)
