@@ -22,7 +22,8 @@ def may_be_disturbed() -> bool:
     On the main thread, where handlers run, with a handler of the user's for another signal: an alarm's, which raises,
     or calls a flow. What is raised in a thread from outside, by PyThreadState_SetAsyncExc, nobody can foresee.
     """
-    return on_main_thread() and any(map(callable, map(raw.getsignal, OTHERS)))
+    handlers: list[Any] = [raw.getsignal(number) for number in OTHERS] if on_main_thread() else []
+    return any(map(callable, handlers))
 
 
 def undisturbed(function: Callable[[], T], deferred: Sequence[int] = DEFERRED) -> T:
