@@ -13,6 +13,7 @@ from headrace import _runtime
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._engine.promises import Gate
+from headrace._engine.waits import waited
 from headrace._hosts.clock import wall
 from headrace._model.records import nanoseconds
 from headrace._ports import Host
@@ -20,7 +21,7 @@ from headrace.errors import OptionError, OptionTypeError, RunningLoopError, shor
 
 Seconds = float | timedelta
 LONGEST: Final = 100 * 365 * 86_400  # seconds
-SLICE: Final = 600.0  # seconds until the clock is looked at again: it may have been set, or the machine have slept
+SLICE: Final = 600_000_000_000  # nanoseconds until the clock is looked at again: it may have been set meanwhile
 
 
 def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> None:
@@ -46,9 +47,13 @@ def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> N
 
 async def slept(host: Host, seconds: Seconds | None, until: datetime | None) -> None:
     """Have the run around, or whoever calls this outside of any, sleep on *host*."""
-    moment = await recorded(host, ends(seconds, until))
-    while (left := (moment - wall.now()) / 1e9) > 0:
-        await host.until([Gate()], min(left, SLICE))
+    moment, run = await recorded(host, ends(seconds, until)), current_run.get()
+    while (now := wall.now()) < moment:
+        turn = min(moment, now + SLICE)
+        if run is None:
+            await host.until([Gate()], (turn - now) / 1e9)
+        else:
+            await waited(run, host, Gate(), turn)
 
 
 async def recorded(host: Host, moment: int) -> int:

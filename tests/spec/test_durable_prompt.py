@@ -169,3 +169,16 @@ def test_all_spans_are_made_by_the_time_that_the_flow_returns(tmp_path: Path, fo
         counts()
 
         assert len(app.spans().named("step")) == STEPS
+
+
+def test_where_an_alarm_may_strike_the_back_office_commits(tmp_path: Path) -> None:
+    """Its handler may raise, or call a flow, amid whatever this thread does; so this does nothing that others need."""
+    counts = counting(Form("sync"))
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    try:
+        with watched(tmp_path, "NORMAL") as store:
+            counts()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert set(store.by) == {OFFICE}

@@ -8,7 +8,7 @@ DRAWING: Final = (
     "Flows are not drawn before they run. Run it, then see what called what: headrace flow-run inspect last"
 )
 SCHEDULES: Final = "There are no schedules and no workers. Let cron, systemd or your own program call the flow."
-PAUSES: Final = "Runs cannot be paused. Make two flows of it, and call the second when it may go on."
+PAUSES: Final = "Runs cannot be paused. Have the flow wait for a signal: headrace.signals.receive(...)"
 WORKERS: Final = "There are no workers. Call the task in a process of yours, such as one that a queue starts."
 
 OPTIONS: Final = {
