@@ -93,7 +93,8 @@ def attempt(office: Office) -> Said | None:
 
 def theirs(events: Sequence[Event]) -> bool:
     """Tell whether *events* may be left to those who tell them and commit promptly: nothing is asked of the office."""
-    return len(events) <= HANDFUL and all(stamp is not ASK for _, stamp, _, _ in [*events]) and plain([*events])
+    told = [*events]  # more may come meanwhile
+    return len(told) <= HANDFUL and plain(told) and all(stamp is not ASK for _, stamp, _, _ in told)
 
 
 def plain(events: Sequence[Event]) -> bool:

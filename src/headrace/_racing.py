@@ -16,7 +16,7 @@ from headrace._engine.life import drive
 from headrace._engine.promises import Gate, Promise, Promises
 from headrace._engine.races import LOST, branch
 from headrace._ports import Host
-from headrace.errors import OptionError, OptionTypeError, RunningLoopError, WaitTimeoutError, short
+from headrace.errors import OptionError, OptionTypeError, WaitTimeoutError, short
 from headrace.futures import FOREVER, Future, first, order_of, seconds
 from headrace.tasks import task
 
@@ -111,15 +111,14 @@ def race(*futures: Any, timeout: float | None = None) -> Winner[Any]:
         RunningLoopError: An event loop runs on this thread, which this would block.
     """
     try:
-        if not _runtime.thread_host.may_block():
-            raise RunningLoopError("headrace.race", "`await headrace.aio.race(...)`")
+        host = _runtime.thread_host.here("headrace.race", "`await headrace.aio.race(...)`")
         for one in futures:
             if inspect.isawaitable(one) and not isinstance(one, Promise | Promises):
                 raise OptionTypeError(
                     f"In blocking code futures race, as `submit` and `map` give them, not {short(one)}. Submit its "
                     f"task, or `await headrace.aio.race(...)` in async code."
                 )
-        winner: Winner[Any] = drive(raced(_runtime.thread_host, futures, timeout))
+        winner: Winner[Any] = drive(raced(host, futures, timeout))
     except BaseException as error:
         close(futures)
         bare(error)

@@ -136,6 +136,13 @@ def apart() -> Generator[Any]:
     """Have what runs inside recorded nowhere."""
     settings = attrs.evolve(_runtime.current().settings, database_url="memory:", progress=False)
     runtime = Runtime(settings, MemoryStore())
+    with inside(runtime) as journal:
+        yield journal
+
+
+@contextmanager
+def inside(runtime: Runtime) -> Generator[Any]:
+    """Have what runs inside recorded by *runtime*, which makes no spans, and is closed behind it."""
     runtime.journal.observer = None
     opening = Opening(runtime, runtime.journal, None, None)
     token = _runtime.inside.set(opening)

@@ -17,11 +17,10 @@ from headrace._engine.waits import waited
 from headrace._hosts.clock import wall
 from headrace._model.records import nanoseconds
 from headrace._ports import Host
-from headrace.errors import OptionError, OptionTypeError, RunningLoopError, short
+from headrace.errors import OptionError, OptionTypeError, short
 
 Seconds = float | timedelta
 LONGEST: Final = 100 * 365 * 86_400  # seconds
-SLICE: Final = 600_000_000_000  # nanoseconds until the clock is looked at again: it may have been set meanwhile
 
 
 def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> None:
@@ -29,7 +28,7 @@ def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> N
     Block for so long, or until that moment; in a durable flow for what is left of it when it is resumed.
 
     A place at work, and slots of limits that say `while_waiting="release"`, are given back meanwhile; the run stays in
-    memory. A clock that is set is noticed within ten minutes. `await headrace.aio.sleep(...)` in async code.
+    memory. A clock that is set is noticed within 30 s. `await headrace.aio.sleep(...)` in async code.
 
     Args:
         seconds: A number or a timedelta, from 0 to 100 years.
@@ -40,20 +39,12 @@ def sleep(seconds: Seconds | None = None, *, until: datetime | None = None) -> N
         RunningLoopError: It is called on the thread of a running event loop.
         RunCancelled: The run that sleeps is to stop.
     """
-    if not _runtime.thread_host.may_block():
-        raise RunningLoopError("headrace.sleep", "`await headrace.aio.sleep(...)`")
-    drive(slept(_runtime.thread_host, seconds, until))
+    drive(slept(_runtime.thread_host.here("headrace.sleep", "`await headrace.aio.sleep(...)`"), seconds, until))
 
 
 async def slept(host: Host, seconds: Seconds | None, until: datetime | None) -> None:
     """Have the run around, or whoever calls this outside of any, sleep on *host*."""
-    moment, run = await recorded(host, ends(seconds, until)), current_run.get()
-    while (now := wall.now()) < moment:
-        turn = min(moment, now + SLICE)
-        if run is None:
-            await host.until([Gate()], (turn - now) / 1e9)
-        else:
-            await waited(run, host, Gate(), turn)
+    await waited(host, Gate(), await recorded(host, ends(seconds, until)))
 
 
 async def recorded(host: Host, moment: int) -> int:
@@ -63,13 +54,8 @@ async def recorded(host: Host, moment: int) -> int:
     if around is None or past is None:
         return moment
     end = int(past.drawn(around, "sleep", lambda: moment))
-    drawn = past.draws
-    if drawn and end > wall.now():
-        problem = await host.settled(around.scope.journal)
-        if problem is not None:
-            raise problem
-        if past.draws is drawn:
-            past.draws = None
+    if end > wall.now():
+        await past.secure(around, host)
     return end
 
 

@@ -21,7 +21,7 @@ from headrace._model.events import COMPLETED
 from headrace._model.urls import IN_MEMORY
 from headrace._ports import Batch, Host, Store
 from headrace._undisturbed import undisturbed
-from headrace.errors import OptionTypeError, RunningLoopError, SerializationError, StaleRuns
+from headrace.errors import OptionTypeError, SerializationError, StaleRuns
 from headrace.errors.steps import CommitInDoubt, StepTransactionError
 
 T = TypeVar("T")
@@ -60,9 +60,8 @@ class StepTransaction:
     def __enter__(self) -> StepTransaction:
         if not self.line.blocks:
             raise OptionTypeError(f"A connection of {type(self.connection).__module__} awaits: say `async with`.")
-        if not _runtime.thread_host.may_block():
-            raise RunningLoopError("headrace.durable.step_transaction", "`async with`")
-        drive(self.begin(_runtime.thread_host, at_once))
+        host = _runtime.thread_host.here("headrace.durable.step_transaction", "`async with`")
+        drive(self.begin(host, at_once))
         return self
 
     def __exit__(

@@ -27,7 +27,6 @@ from headrace.errors import (
     NotResumable,
     RecordedError,
     RunHeld,
-    RunningLoopError,
 )
 from headrace.errors.steps import CommitInDoubt, StepCommitted, StepTransactionError
 from headrace.sync import run
@@ -90,10 +89,8 @@ def resume(run_id: str) -> Any:
         CrashLoop: Five processes in a row ended while they ran it.
         Exception: What the flow raises.
     """
-    if not _runtime.thread_host.may_block():
-        raise RunningLoopError("headrace.durable.resume", "`await headrace.aio.resume(...)`")
-    journal = _runtime.journal_here()
-    flow, past, args, kwargs = drive(claimed(_runtime.thread_host, journal, run_id))
+    host = _runtime.thread_host.here("headrace.durable.resume", "`await headrace.aio.resume(...)`")
+    flow, past, args, kwargs = drive(claimed(host, _runtime.journal_here(), run_id))
     if flow.spec.is_async:
         return going_on(past, lambda: run(flow(*args, **kwargs)))  # run makes the context of the coroutine of its own
     return going_on(past, lambda: flow(*args, **kwargs))

@@ -35,7 +35,7 @@ from headrace._model.records import FlowRun, instant
 from headrace._model.signals import Signal, as_data, named
 from headrace._ports import Host, Store
 from headrace._resuming import one_of
-from headrace.errors import RunningLoopError, RunNotFound, wrong_type
+from headrace.errors import RunNotFound, wrong_type
 from headrace.errors.signals import (
     NotReceiving,
     SignalContextError,
@@ -227,9 +227,7 @@ def blocking(name: str) -> Host:
     Raises:
         RunningLoopError: It runs on an event loop's thread.
     """
-    if not _runtime.thread_host.may_block():
-        raise RunningLoopError(f"headrace.signals.{name}", f"`await headrace.aio.{name}(...)`")
-    return _runtime.thread_host
+    return _runtime.thread_host.here(f"headrace.signals.{name}", f"`await headrace.aio.{name}(...)`")
 
 
 async def sending(host: Host, run: FlowRun | str, name: str, value: Any, key: str | None) -> bool:
@@ -259,10 +257,7 @@ async def ready(run: Run, host: Host, what: str) -> None:
         StepTransactionError: It is in a step transaction, whose lock on the database it may wait for.
     """
     refuse_held(run, what)
-    if run.scope.past.draws:
-        problem = await host.settled(run.scope.journal)
-        if problem is not None:
-            raise problem
+    await run.scope.past.secure(run, host)
 
 
 async def sent(host: Host, run: FlowRun | str, signal: Signal) -> tuple[str, bool]:

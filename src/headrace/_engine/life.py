@@ -167,10 +167,16 @@ def enlist(run: Run, call: Call, host: Host) -> None:
     group = call.group
     if group is not None:
         group.begun += 1
-    if call.submitted and run.scope.past is None and host.clock.now() - call.submitted > A_WHILE:
-        run.scope.tell((run, PENDING, call.submitted, None))
+    if run.scope.past is None:
+        queued(run, call, host)
     if call.stopping is not None:
         run.stop(call.stopping)
+
+
+def queued(run: Run, call: Call, host: Host) -> None:
+    """Tell since when *run* has waited in line as the submitted *call*, if that was a while."""
+    if call.submitted and host.clock.now() - call.submitted > A_WHILE:
+        run.scope.tell((run, PENDING, call.submitted, None))
 
 
 async def admit(run: Run, host: Host, call: Call | None, args: Positional, kwargs: Named, wait_for: Any) -> None:

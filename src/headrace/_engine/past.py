@@ -17,6 +17,7 @@ from headrace._engine import lines
 from headrace._engine.context import resuming
 from headrace._engine.forms import formed
 from headrace._engine.journal import nobody_hears
+from headrace._engine.life import queued
 from headrace._engine.past_spans import below, by_caller, caller, stand_for
 from headrace._engine.races import Order, branch, lost, refuse_forgone
 from headrace._engine.runs import FlowRunning, Run, TaskRunning
@@ -25,7 +26,7 @@ from headrace._engine.spec import Spec
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
 from headrace._engine.trails import Placed, Trail
 from headrace._engine.transactions import rejoin
-from headrace._model.events import PENDING, RESULT, ROLLED_BACK, Transition
+from headrace._model.events import RESULT, ROLLED_BACK, Transition
 from headrace._model.ids import PREFIX_LENGTH, prefix_of
 from headrace._model.records import FlowRun, StoredResult
 from headrace._model.states import State
@@ -42,7 +43,6 @@ from headrace.errors import (
 PARAMETERS: Final = "parameters"
 TYPE: Final = "headrace.exception.type"
 SENT_WITHIN: Final = timedelta(seconds=10)  # in which spans are sent, as a rule: the SDK does so every 5
-A_WHILE: Final = 1_000_000  # nanoseconds in line that are worth a Pending state
 
 
 class Beyond(BaseException):
@@ -248,19 +248,13 @@ class Past:
                 await rejoin(run, host, known)
             return state
         refuse_forgone(run, self.forgone)
-        drawn = self.draws
-        if drawn:  # it is on record before anything is done with it
-            problem = await host.settled(run.scope.journal)
-            if problem is not None:
-                raise problem
-            if self.draws is drawn:
-                self.draws = None
+        await self.secure(run, host)
         if self.dry and not isinstance(run, FlowRunning) and run.spec.fn is not branch:
             raise Beyond(as_called(run.spec.name, run.step_args))
         if self.resumed and isinstance(run, FlowRunning):
             lines.created(run)
-        if run.call is not None and run.call.submitted and host.clock.now() - run.call.submitted > A_WHILE:
-            run.scope.tell((run, PENDING, run.call.submitted, None))
+        if run.call is not None:
+            queued(run, run.call, host)
         return None
 
     def counts(self, run: Run, known: Recorded) -> bool:
@@ -438,8 +432,23 @@ class Past:
         value = draw()
         kept = self.results[key] = formed(vault, key, run, value)
         scope.tell((run, RESULT, scope.journal.now(), kept))
-        self.draws = object()
+        self.drew()
         return value
+
+    def drew(self) -> None:
+        """Note that something was drawn, or come to, that may not be on record yet, and by which the flow goes."""
+        self.draws = object()
+
+    async def secure(self, run: Run, host: Host) -> None:
+        """Have what was drawn for *run* and the runs around it be on record, before anything is done with it."""
+        drawn = self.draws
+        if drawn is None:
+            return
+        problem = await host.settled(run.scope.journal)
+        if problem is not None:
+            raise problem
+        if self.draws is drawn:
+            self.draws = None
 
     def order(self, run: Run, what: str, total: int) -> Order:
         """

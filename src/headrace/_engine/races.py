@@ -70,7 +70,7 @@ class Order:
         """Come by the ends of those at *places*, or by none in time; that is on record before the next step begins."""
         kept = formed(self.run.scope.journal.ledger.vault, self.key, self.run, list(places))
         self.run.scope.tell((self.run, RESULT, self.run.scope.journal.now(), kept))
-        self.past.draws = object()
+        self.past.drew()
         self.passed += 1
 
     def forgo(self, losers: Iterable[Promise]) -> list[Promise] | None:

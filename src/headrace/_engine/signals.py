@@ -179,7 +179,7 @@ async def following(
                     del turn.inbox.got[turn.name]
                 return signal
             until = until or [deadline()]
-            late = not await waited(run, host, turn.gate, until[0])
+            late = not await waited(host, turn.gate, until[0])
     finally:
         turn.leave()
 

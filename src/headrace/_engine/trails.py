@@ -164,7 +164,7 @@ class Trail:
             NonDeterministicFlow: Another position is on record.
         """
         self.note([], formed(self.run.scope.journal.ledger.vault, self.key, self.run, []))
-        self.past.draws = object()  # the flow goes by it: so it is on record before the next step begins
+        self.past.drew()
 
     def note(self, came: list[Any], kept: StoredResult) -> None:
         """See that what *came*, a position or nothing more, is what is on record, if anything is; else record it."""

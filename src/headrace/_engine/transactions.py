@@ -295,7 +295,7 @@ class Work:
             self.run.result_key = None
             self.run.scope.tell((self.run, ROLLED_BACK, host.clock.now(), f"{self.label} was rolled back."))
             if self.run.scope.past is not None:
-                self.run.scope.past.draws = True  # on record before another step is run, so that it is done once
+                self.run.scope.past.drew()  # on record before another step is run, so that it is done once
         for child in reversed(list(self.children)):
             try:
                 await child.roll_back(host)

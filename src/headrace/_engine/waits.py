@@ -6,17 +6,16 @@ import math
 from typing import Final
 
 from headrace._engine.promises import Gate
-from headrace._engine.runs import Run
 from headrace._ports import Host
 
 SLICE: Final = 30.0  # seconds after which the clock is looked at again: it may have been set, or the machine have slept
 
 
-async def waited(run: Run, host: Host, gate: Gate, until: int | None) -> bool:
+async def waited(host: Host, gate: Gate, until: int | None) -> bool:
     """
-    Have *run* wait for *gate*, until that moment at most, in nanoseconds since 1970; tell whether the gate is open.
+    Wait for *gate*, until that moment at most, in nanoseconds since 1970; tell whether the gate is open.
 
-    Its place at work is given back meanwhile, and slots of limits that say so.
+    The place at work of the run that waits is given back meanwhile, and slots of limits that say so.
 
     Raises:
         RunningLoopError: This would block an event loop.
@@ -25,6 +24,6 @@ async def waited(run: Run, host: Host, gate: Gate, until: int | None) -> bool:
     left = math.inf
     while not gate.opened and left > 0:
         if until is not None:
-            left = (until - run.scope.journal.now()) / 1e9
+            left = (until - host.clock.now()) / 1e9
         await host.until([gate], max(0.0, left if until is None else min(left, SLICE)))
     return gate.opened

@@ -188,6 +188,17 @@ class ThreadHost(Rooted):
         """Tell whether code on this stack may wait in this thread."""
         return may_block()
 
+    def here(self, asked: str, instead: str) -> ThreadHost:
+        """
+        Give this host to a function that blocks, which is called as *asked*; async code calls *instead*.
+
+        Raises:
+            RunningLoopError: It would block an event loop.
+        """
+        if not may_block():
+            raise RunningLoopError(asked, instead)
+        return self
+
     def back(self, call: Call, places: Places) -> None:
         """Wait for a place to go on."""
         arrived = locked()

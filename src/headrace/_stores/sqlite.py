@@ -213,8 +213,7 @@ class SQLiteStore:
 
     def settle(self, connection: sqlite3.Connection, strict: bool) -> None:
         """Have SQLite wait for the disk as the batch needs it, and for others if that is wanted."""
-        if self.patient is not self.currently_patient:
-            self.settle_patience(connection)
+        self.settle_patience(connection)
         wanted = self.synchronous or ("FULL" if strict else "NORMAL")
         if wanted != self.current_synchronous:
             connection.execute(f"PRAGMA synchronous = {wanted}")
@@ -222,6 +221,8 @@ class SQLiteStore:
 
     def settle_patience(self, connection: sqlite3.Connection) -> None:
         """Have SQLite wait for others, and move what is in its write-ahead log over to the file, or do neither."""
+        if self.patient is self.currently_patient:
+            return
         connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000) if self.patient else 0}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES if self.patient else 0}")
         self.currently_patient = self.patient

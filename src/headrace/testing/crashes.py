@@ -18,8 +18,9 @@ from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
 from headrace._model.events import ROLLED_BACK, RUNNING
 from headrace._ports import Batch
+from headrace._replaying import inside
 from headrace._resuming import claimed, going_on
-from headrace._runtime import Opening, Runtime
+from headrace._runtime import Runtime
 from headrace._stores.memory import MemoryStore
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS
 from headrace.errors import DurableError, OptionTypeError, StoreUnavailable, short
@@ -230,7 +231,6 @@ def used(store: Mortal) -> Generator[Any]:
     """Have runs recorded in *store*, by a runtime of its own."""
     settings = attrs.evolve(Settings.read(), database_url="memory:", progress=False)
     runtime = Runtime(settings, store)
-    runtime.journal.observer = None
     tell = runtime.journal.tell
 
     def counted(event: Any) -> None:
@@ -239,12 +239,5 @@ def used(store: Mortal) -> Generator[Any]:
         tell(event)
 
     runtime.journal.tell = counted  # type: ignore[method-assign]
-    opening = Opening(runtime, runtime.journal, None, None)
-    token = _runtime.inside.set(opening)
-    _runtime.enter(opening)
-    try:
-        yield runtime.journal
-    finally:
-        runtime.close()
-        _runtime.leave(opening)
-        _runtime.inside.reset(token)
+    with inside(runtime) as journal:
+        yield journal
