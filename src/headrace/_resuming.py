@@ -38,6 +38,8 @@ class InTurn(NotResumable):
 def held(owned: Owned, leases: dict[str, int], journal: Journal) -> float | None:
     """Tell for how many seconds somebody has *owned* at least; None where it can be taken."""
     now = journal.now()
+    if owned.suspended:
+        return None
     if owned.owner == journal.owner:
         return SILENCE / 1e9 if owned.run_id in journal.live or about_to_begin(owned.run_id) else None
     if dead(owned.owner, leases, owned.since, now):
@@ -77,7 +79,7 @@ async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRu
         RunHeld: Somebody has it.
     """
     run = await one_of(store, run_id)
-    owned = {one.run_id: one for one in await store.owners.listed()}.get(run.id)
+    owned = await store.owners.one(run.id)
     if owned is None:
         if run.durability != "strict":
             raise NotResumable(
@@ -124,7 +126,7 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns
     """
     steps = await steps_in(store, run)
     # What waited for its turn in a process that ended had no part in that, nor what was left by one told to end.
-    took_part = run.epoch >= owned.epoch and run.state.message != LEFT
+    took_part = not owned.suspended and run.epoch >= owned.epoch and run.state.message != LEFT
     crashes = 0 if steps > owned.steps else owned.crashes + took_part
     now = journal.now()
     if about_to_begin(run.id):
@@ -140,12 +142,14 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns
         claims.pop(run.id, None)
         raise
     await past.load(store)  # only now: what its last owner does from here on is not recorded
-    past.taken_over()
     if crashes >= CRASHES:
         past.doom = CrashLoop(run.id, crashes)
     past.trace_id = None if run.trace_id is None else int(run.trace_id, 16)
     if past.root is not None:
         past.earlier = transitions(past.root)
+    if owned.suspended:
+        return past
+    past.taken_over()
     if not past.earlier or past.earlier[-1][0] != CRASHED:
         past.earlier.append((CRASHED, now, f"Its owner, {owned.owner}, ended or was silent for longer than its lease"))
     return past

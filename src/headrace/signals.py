@@ -272,7 +272,7 @@ async def sent(host: Host, run: FlowRun | str, signal: Signal) -> tuple[str, boo
         if new is None:
             ended = await one_of(store, run_id)
             raise NotReceiving(signal.name, run_id, ended.name, ended.state)
-        return run_id, new
+        return run_id, bool(new)
 
     journal = _runtime.journal_here()
     refuse_worker(journal, signal.name)

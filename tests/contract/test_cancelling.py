@@ -14,6 +14,7 @@ from headrace.errors import RunHeld, StaleRuns
 from tests.contract.stores import NOON, SECOND, batch, flow_id, flow_row, prefix, task_row
 from tests.contract.test_owners import GOING, begins, goes_on
 from tests.contract.test_results import claim
+from tests.contract.test_suspended import PAUSED, suspends
 
 LATE = NOON + 60 * SECOND  # when an owner without a lease is taken to have ended
 WHY = "somebody asked for it"
@@ -130,3 +131,27 @@ async def test_a_run_that_is_not_durable_is_nobody_s_to_cancel(store: Store) -> 
 
     assert not await cancel(store)
     assert (await the_run(store)).state.name == "Running"
+
+
+@pytest.mark.parametrize("store", ["postgresql", "sqlite"], indirect=True)
+async def test_one_that_is_suspended_ends_at_once_with_all_that_waits_in_it(store: Store) -> None:
+    await store.append(begins(1))
+    within = batch(
+        flow_row(2, **PAUSED, parent_id=flow_id(1)),
+        task_row(1, state_type="RUNNING", end_time=None),
+        task_row(2),
+    )
+    await store.append(within)
+    went = [["RUNNING", "Running", NOON, None], ["PAUSED", "Suspended", NOON + SECOND, "It sleeps."]]
+    made = suspends(1, None)
+    made.flow_runs[0] = flow_row(1, **PAUSED, history=went)
+    await store.append(made)
+
+    assert await cancel(store, at=NOON + 2 * SECOND)
+
+    run, below = await the_run(store), await the_run(store, 2)
+    assert [name for _, name, _, _ in run.transitions] == ["Running", "Suspended", "Cancelled"]
+    assert (run.state.message, run.epoch, below.state.name) == (WHY, 2, "Cancelled")
+    assert [task.state.name for task in await store.task_runs(prefix(1))] == ["Cancelled", "Completed"]
+    assert await store.owners.one(run.id) is None
+    assert not await cancel(store)

@@ -76,7 +76,7 @@ async def taken_amid(store: PostgresStore, written: Batch, *, after_all: bool) -
     async with beside(store) as other, beside(store) as watching:
         taking = other.transaction()
         await taking.start()
-        await other.execute(schema.TAKE, flow_id(1), 1, "another", 0, 0, 0)
+        await other.execute(schema.TAKE, flow_id(1), 1, "another", 0, 0, 0, "one")
         appending = asyncio.create_task(store.append(written))
         while not await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             assert not appending.done()

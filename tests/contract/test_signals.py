@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace._model.records import instant
-from headrace._model.signals import Signal
+from headrace._model.signals import Arrival, Signal
 from headrace._ports import Batch, Store
 from headrace.errors import StaleRuns
 from tests.contract.stores import NOON, SECOND, batch, flow_id, flow_row
@@ -67,11 +67,11 @@ async def test_a_key_is_sent_once_read_or_not(store: Store) -> None:
     await store.append(batch(going(1), going(2)))
 
     assert await store.signals.send(signal(1, "1", key="a"))
-    assert await store.signals.send(signal(1, "2", key="a")) is False
+    assert await store.signals.send(signal(1, "2", key="a")) is Arrival.KNOWN
     assert await store.signals.send(signal(2, "3", key="a"))
     assert await store.signals.send(signal(1, "4", key="b"))
     await store.signals.heard(await store.signals.unread([flow_id(1)]))
-    assert await store.signals.send(signal(1, "5", key="a")) is False
+    assert await store.signals.send(signal(1, "5", key="a")) is Arrival.KNOWN
 
     assert await unread(store, 1, 2) == ["3"]
 
@@ -142,7 +142,7 @@ async def test_what_a_durable_run_reads_goes_with_the_record_of_it(store: Store)
 
     assert await unread(store, 1) == ["3"]
     assert {one.key for one in made.results} <= set(await store.results.recall([one.key for one in made.results]))
-    assert await store.signals.send(signal(1, "4", key="a")) is False
+    assert await store.signals.send(signal(1, "4", key="a")) is Arrival.KNOWN
     await store.append(ends(1))
     assert await unread(store, 1) == []
 

@@ -82,7 +82,7 @@ def test_a_file_of_version_1_becomes_what_a_new_one_is(home: Path, tmp_path: Pat
 
     assert before[0] == 1
     assert made(home / "headrace.db") == made(tmp_path / "new.db")
-    assert made(tmp_path / "new.db")[0] == schema.VERSION == 6
+    assert made(tmp_path / "new.db")[0] == schema.VERSION == 7
 
 
 def test_a_program_goes_on_with_a_file_of_version_1_and_loses_nothing_of_it(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -137,8 +138,11 @@ class Owned:
 
     Attributes:
         epoch: How often it was taken up; what is written under an older one is refused.
+        owner: The process that has it; "" where it is suspended, so that none has.
         since: When it was last taken up, in nanoseconds since 1970.
         crashes: How many processes in a row ended while they ran it, without having recorded a step beyond *steps*.
+        wake_at: When one that is suspended is due, in nanoseconds since 1970; None: not before a signal comes.
+        priority: Of those that are due, the one with the highest is taken up first.
     """
 
     run_id: str
@@ -147,6 +151,28 @@ class Owned:
     since: int
     crashes: int = 0
     steps: int = 0
+    wake_at: int | None = None
+    priority: int = 0
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it waits in the store, and in no process."""
+        return not self.owner
+
+
+class Suspension(NamedTuple):
+    """
+    That a durable run is left to the store until it is due.
+
+    Attributes:
+        wake_at: When that is, in nanoseconds since 1970; None: not before a signal comes.
+        waits: The signals that it waits for, each by the id of the flow run that reads it, which is the run or one
+            below it, and by its name.
+    """
+
+    run_id: str
+    wake_at: int | None
+    waits: Sequence[tuple[str, str]] = ()
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +16,14 @@ from headrace.errors.signals import SignalNotPlain, SignalTooLarge
 
 LONGEST_NAME: Final = 100  # characters; of a key, too
 LARGEST: Final = 1_000_000  # bytes of JSON: what is larger belongs into a file, and its name into the signal
+
+
+class Arrival(enum.IntEnum):
+    """What comes of a signal that a store was given; true where it is new."""
+
+    KNOWN = 0  # one of its key was sent to the run before, read or not
+    NEW = 1
+    WAKES = 2  # new, and due from now on is the run that had been suspended
 
 
 @attrs.frozen

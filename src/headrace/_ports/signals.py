@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from headrace._model.signals import Signal
+from headrace._model.signals import Arrival, Signal
 
 
 class Signals(Protocol):
     """What was sent to the flow runs in a store. Used as the store is. What durable flows read is told with a batch."""
 
-    async def send(self, signal: Signal) -> bool | None:
+    async def send(self, signal: Signal) -> Arrival | None:
         """
-        Keep *signal* behind those that were sent to its run before, until the run reads it; tell whether it is new.
+        Keep *signal* behind those that were sent to its run before, until the run reads it; tell what comes of it.
 
-        It is not where one of its key was sent to the run before, read or not. Gives None, and keeps nothing, where no
-        such run goes on, or would if somebody took it up.
+        Where the run, or the one above all that it is called by, is suspended, that is due from now on. Gives None, and
+        keeps nothing, where no such run goes on, or would if somebody took it up.
 
         Raises:
             StoreUnavailable: It is not kept.

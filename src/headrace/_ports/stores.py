@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack, ru
 
 import attrs
 
-from headrace._model.records import FlowRun, LogLine, Owned, Request, StoredResult, TaskRun
+from headrace._model.events import CRASHED, Stamp
+from headrace._model.records import FlowRun, LogLine, Owned, Request, StoredResult, Suspension, TaskRun
 
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
@@ -25,10 +26,12 @@ class Batch:
 
     Attributes:
         kept_runs: Of task runs that simply completed: the first six values, and the 32 signs of the key of the result.
-        owned: Of durable runs that begin: id, owner, epoch, and since when.
+        owned: Of durable runs that begin: id, owner, epoch, since when, and, unless it is 0, the priority.
         fences: The durable runs of which there is anything, each with the epoch under which it is written.
         released: Those of them that have ended, so that nobody has them any more.
         read: Of signals that durable flows have read: the run, the number, and under which key the results hold it.
+        suspended: Those of *fences* that no process has from now on. One is due at once where a signal that it waits
+            for is there and not among *read*, or where somebody has asked something of it that it has not heard.
     """
 
     flow_runs: list[Row] = attrs.Factory(list[Row])
@@ -41,9 +44,11 @@ class Batch:
     fences: dict[str, int] = attrs.Factory(dict[str, int])
     released: list[str] = attrs.Factory(list[str])
     read: list[Row] = attrs.Factory(list[Row])
+    suspended: list[Suspension] = attrs.Factory(list[Suspension])
 
     def __len__(self) -> int:
-        return len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)
+        rows = len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)
+        return rows + len(self.suspended)
 
 
 class Which(TypedDict, total=False):
@@ -167,7 +172,27 @@ class Owners(Protocol):
     """Which process has which durable run. Used as the store is."""
 
     async def listed(self) -> list[Owned]:
-        """List all durable runs that have not ended, those first that were taken up first."""
+        """List the durable runs that processes have, those first that were taken up first; none that is suspended."""
+        ...
+
+    async def one(self, run_id: str) -> Owned | None:
+        """Give who has the run *run_id*, suspended or not; None where it has ended, or is not durable by itself."""
+        ...
+
+    async def due(self, now: int, limit: int) -> tuple[list[Owned], int | None]:
+        """
+        List at most *limit* suspended runs that are due: of the highest priority first, then the longest due.
+
+        With them, when the next one after *now* will be, both in nanoseconds since 1970; None: none will by itself.
+        """
+        ...
+
+    async def claim(self, owned: Collection[Owned], owner: str, now: int) -> set[str]:
+        """
+        Have *owner* have suspended runs from now on, each under its next epoch, all in one transaction; give their ids.
+
+        Left out are those that are not as *owned* says any more, and those of which somebody is writing just now.
+        """
         ...
 
     async def take(self, owned: Owned, owner: str, *, now: int, crashes: int, steps: int) -> bool:
@@ -292,9 +317,9 @@ class Store(Protocol):
         """List at most *limit* flow runs, newest first, in the state (type or name) *state*, whose ids begin so."""
         ...
 
-    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+    async def crash(self, run: FlowRun, why: str, at: int, stamp: Stamp = CRASHED) -> bool:
         """
-        Have *run*, and its task runs that have not ended, end as Crashed at that time, in nanoseconds since 1970.
+        Have *run*, and its task runs that have not ended, end under *stamp* at that time, in nanoseconds since 1970.
 
         Gives False, and changes nothing, where it has ended, or another process has it by now. Who has a durable run
         stays as it is.
@@ -302,7 +327,7 @@ class Store(Protocol):
         ...
 
     async def unfinished(self) -> list[FlowRun]:
-        """List the flow runs that have not ended, oldest first."""
+        """List the flow runs that have not ended, oldest first, but for those that are suspended: their owner is ""."""
         ...
 
     async def task_runs(
@@ -340,7 +365,7 @@ class Store(Protocol):
 
     async def request(self, request: Request) -> bool:
         """
-        Leave *request* for the process that runs the run; asking twice is asking once.
+        Leave *request* for the process that runs the run; asking twice is asking once. One that is suspended is due.
 
         Gives False, and leaves nothing, where no such run goes on.
         """

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
 from headrace._ports import Batch
@@ -19,6 +20,7 @@ from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS, flow_record, log_r
 EPOCH = -1
 DATA = -2
 END = 9
+OWNER = 15
 
 
 class MemoryStore:
@@ -37,7 +39,7 @@ class MemoryStore:
         self.results = MemoryResults()
         self.limits = MemoryLimits()
         self.owners = MemoryOwners(self.results, self.flows)
-        self.signals = MemorySignals(self.flows)
+        self.signals = MemorySignals(self.flows, self.owners)
 
     async def open(self) -> None:
         """Nothing is to be opened."""
@@ -63,6 +65,8 @@ class MemoryStore:
         self.lines.extend(tuple(line) for line in batch.logs)
         self.results.kept.update((one.key, one) for one in batch.results)
         self.signals.note(batch)
+        if batch.suspended:
+            self.owners.suspend(batch, self.signals.waiting(), [run_id for run_id, _ in self.asked])
 
     async def flow_runs(self, *, limit: int = 100, state: str | None = None, begins: str = "") -> list[FlowRun]:
         """List flow runs, newest first."""
@@ -72,14 +76,14 @@ class MemoryStore:
         rows.sort(key=lambda row: (row[7], row[0]), reverse=True)
         return [flow_record(row) for row in rows[:limit]]
 
-    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+    async def crash(self, run: FlowRun, why: str, at: int, stamp: Stamp = CRASHED) -> bool:
         """Give False: no run outlives the process that this store is in."""
         return False
 
     async def unfinished(self) -> list[FlowRun]:
         """List flow runs that have not ended."""
-        rows = sorted((row for row in list(self.flows.values()) if row[END] is None), key=lambda row: (row[7], row[0]))
-        return [flow_record(row) for row in rows]
+        rows = [row for row in list(self.flows.values()) if row[END] is None and row[OWNER] != ""]
+        return [flow_record(row) for row in sorted(rows, key=lambda row: (row[7], row[0]))]
 
     async def task_runs(
         self, prefix: str, *, limit: int | None = None, state: str | None = None, slowest: bool = False
@@ -139,6 +143,7 @@ class MemoryStore:
         if request.run_id not in going:
             return False
         self.asked[request.run_id, request.what] = request
+        self.owners.rouse(request.run_id)
         return True
 
     async def requests(self, run_ids: Collection[str]) -> list[Request]:

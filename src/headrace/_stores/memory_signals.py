@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import attrs
 
-from headrace._model.signals import Signal
+from headrace._model.signals import Arrival, Signal
 from headrace._ports import Batch
+from headrace._stores.memory_owners import MemoryOwners
 from headrace._stores.rows import FLOW_COLUMNS
 
 STATE: Final = FLOW_COLUMNS.index("state_type")
@@ -27,10 +28,11 @@ class Kept:
 
 
 class MemorySignals:
-    """The signals to *flows*, the flow runs on record."""
+    """The signals to *flows*, the flow runs on record, of which *owners* tells who has them."""
 
-    def __init__(self, flows: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(self, flows: Mapping[str, Sequence[Any]], owners: MemoryOwners) -> None:
         self.flows = flows
+        self.owners = owners
         self.kept: dict[int, Kept] = {}
         self.numbers = itertools.count(1)
 
@@ -56,6 +58,10 @@ class MemorySignals:
         """Give what was sent to *run_ids*, in order."""
         return [one for one in list(self.kept.values()) if one.signal.run_id in run_ids]
 
+    def waiting(self) -> set[tuple[str, str]]:
+        """Give the runs and names of what was not read yet."""
+        return {(one.signal.run_id, one.signal.name) for one in list(self.kept.values()) if not one.read}
+
     def under(self, run_id: str, key: str | None) -> Kept | None:
         """Give what was sent under *key*."""
         return next((one for one in self.to([run_id]) if key is not None and one.signal.key == key), None)
@@ -69,15 +75,15 @@ class MemorySignals:
             elif one is not None:
                 one.read = True
 
-    async def send(self, signal: Signal) -> bool | None:
+    async def send(self, signal: Signal) -> Arrival | None:
         """Keep *signal* if its run goes on."""
         if not self.goes_on(signal.run_id):
             return None
         if self.under(signal.run_id, signal.key) is not None:
-            return False
+            return Arrival.KNOWN
         number = next(self.numbers)
         self.kept[number] = Kept(attrs.evolve(signal, id=number))
-        return True
+        return Arrival.WAKES if self.owners.rouse(signal.run_id) else Arrival.NEW
 
     async def unread(
         self, run_ids: Collection[str], *, name: str | None = None, limit: int | None = None

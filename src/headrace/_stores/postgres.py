@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
@@ -21,7 +22,7 @@ from headrace._stores.postgres_encoding import writing
 from headrace._stores.postgres_limits import PostgresLimits
 from headrace._stores.postgres_link import Connection, Link, code_of
 from headrace._stores.postgres_listening import Listener
-from headrace._stores.postgres_owners import PostgresOwners
+from headrace._stores.postgres_owners import PostgresOwners, hold
 from headrace._stores.postgres_results import PostgresResults
 from headrace._stores.postgres_signals import PostgresSignals
 from headrace._stores.postgres_writing import STALE
@@ -105,14 +106,14 @@ class PostgresStore:
         statement = f"{schema.READ_FLOWS}{condition} ORDER BY created DESC, id DESC LIMIT $1"
         return [flow_record(row) for row in await self.rows(statement, *values)]
 
-    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+    async def crash(self, run: FlowRun, why: str, at: int, stamp: Stamp = CRASHED) -> bool:
         """Have a run whose process has ended be Crashed, in one transaction."""
-        values = cleaned((run.id, why, at, run.owner))
+        values = cleaned((run.id, why, at, *stamp, run.owner))
 
         async def work(connection: Connection, again: bool) -> bool:
             async with connection.transaction():
                 if await connection.fetch(schema.CRASH_FLOW, *values):
-                    await connection.execute(schema.CRASH_TASKS, prefix_of(run.id), *values[1:3])
+                    await connection.execute(schema.CRASH_TASKS, prefix_of(run.id), *values[1:5])
                     return True
                 return again and bool(await connection.fetch(schema.CRASHED, *values))
 
@@ -180,7 +181,10 @@ class PostgresStore:
         async def work(connection: Connection, _again: bool) -> bool:
             async with connection.transaction():
                 await connection.execute(schema.FORGET_ENDED)
+                suspended = await hold(self.link, connection, values[0])
                 left = bool((await self.link.query(connection, schema.ASK, *values))[0])
+                if left and suspended is not None:
+                    await self.link.query(connection, schema.ROUSE, suspended)
                 if left:
                     await connection.execute(schema.RING)
                 return left

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace._ports import Batch, Row
 from headrace._stores.encoding import as_json, cleaned, result_row
-from headrace._stores.postgres_writing import OWNED_COLUMNS
+from headrace._stores.postgres_writing import OWNED_COLUMNS, SUSPENDED_COLUMNS
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, with_key
 
 
@@ -21,9 +21,9 @@ def writing(batch: Batch, again: bool = False) -> str:
     if is_step(batch):
         (root, epoch), (step,) = *batch.fences.items(), objects(batch.task_runs, TASK_COLUMNS)
         return f"SELECT headrace.write_step({quoted(root)}, {epoch}, {quoted(as_json(step))})"
-    # What ended with a first try that was committed after all is nobody's any more.
-    ended = set(batch.released) if again else ()
-    fences = {run_id: epoch for run_id, epoch in batch.fences.items() if run_id not in ended}
+    # What a first try let go of that was committed after all is nobody's any more, or somebody else's.
+    let_go = {*batch.released, *(one.run_id for one in batch.suspended)} if again else ()
+    fences = {run_id: epoch for run_id, epoch in batch.fences.items() if run_id not in let_go}
     flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
     tasks = [*batch.task_runs, *map(with_key, batch.kept_runs)]
     results = {key_of(row): row for row in map(result_row, batch.results)}  # the last under a key is to win
@@ -38,7 +38,9 @@ def writing(batch: Batch, again: bool = False) -> str:
     )
     texts = [quoted(as_json(one)) if one else "NULL" for one in given]
     read = f"ARRAY[{', '.join(str(row[1]) for row in batch.read)}]" if batch.read else "NULL"
-    return f"SELECT headrace.write({batch.strict}, {again}, {', '.join(texts)}, {read})"
+    suspended = objects([(*one, batch.fences.get(one.run_id, 1)) for one in batch.suspended], SUSPENDED_COLUMNS)
+    left = quoted(as_json(suspended)) if suspended else "NULL"
+    return f"SELECT headrace.write({batch.strict}, {again}, {', '.join(texts)}, {read}, {left})"
 
 
 def is_step(batch: Batch) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from headrace._model.ids import FIRST
-from headrace._stores.postgres_writing import FENCE, OWNED_COLUMNS, READ, WRITE, WRITE_STEP
+from headrace._stores.postgres_writing import ABOVE, FENCE, READ, SUSPEND, WRITE, WRITE_STEP
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, TASK_READ
 
 LAST: Final = "g"  # sorts behind every hexadecimal digit
@@ -76,14 +76,20 @@ FIRST_STEP: Final = (
     table("flow_run", FLOW_COLUMNS),
     "CREATE INDEX flow_run_created ON headrace.flow_run (created, id)",
     "CREATE INDEX flow_run_parent ON headrace.flow_run (parent_id) WHERE parent_id IS NOT NULL",
-    "CREATE INDEX flow_run_unfinished ON headrace.flow_run (created, id) WHERE end_time IS NULL",
+    (
+        "CREATE INDEX flow_run_unfinished ON headrace.flow_run (created, id) "
+        "WHERE end_time IS NULL AND owner IS DISTINCT FROM ''"
+    ),
     table("task_run", TASK_COLUMNS),
     table("log", LOG_COLUMNS, "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
     "CREATE INDEX log_run ON headrace.log (run_id, id)",
     (
         f"CREATE TABLE headrace.run_owner (run_id {TEXT} PRIMARY KEY, owner {TEXT} NOT NULL, epoch bigint NOT NULL, "
-        "since bigint NOT NULL, crashes bigint NOT NULL, steps bigint NOT NULL)"
+        "since bigint NOT NULL, crashes bigint NOT NULL, steps bigint NOT NULL, wake_at bigint, "
+        "priority bigint NOT NULL DEFAULT 0)"
     ),
+    "CREATE INDEX run_owner_had ON headrace.run_owner (since, run_id) WHERE owner <> ''",
+    "CREATE INDEX run_owner_due ON headrace.run_owner (wake_at, priority) WHERE owner = ''",
     table("request", ("run_id", "what", "why", "at"), "PRIMARY KEY (run_id, what)"),
     table("result", RESULT_COLUMNS),
     "CREATE INDEX result_created ON headrace.result (created, key)",
@@ -103,6 +109,7 @@ FIRST_STEP: Final = (
     ),
     *SIGNALS,
     FENCE,
+    SUSPEND,
     WRITE,
     WRITE_STEP,
 )
@@ -128,24 +135,24 @@ READ_LOGS: Final = (
     f"JOIN headrace.log ON log.run_id >= wanted.prefix AND log.run_id < wanted.prefix || '{LAST}' "
     "ORDER BY log.at, log.id LIMIT $2"
 )
-READ_UNFINISHED: Final = f"{READ_FLOWS} WHERE end_time IS NULL ORDER BY created, id"
+READ_UNFINISHED: Final = f"{READ_FLOWS} WHERE end_time IS NULL AND owner IS DISTINCT FROM '' ORDER BY created, id"
 # The end of a run whose process told of none. What it went through before is told by its history, or by its start.
 _CRASHED: Final = (
-    "state_type = 'CRASHED', state_name = 'Crashed', message = $2, end_time = $3, history = (coalesce(history::jsonb, "
+    "state_type = $4, state_name = $5, message = $2, end_time = $3, history = (coalesce(history::jsonb, "
     "CASE WHEN start_time IS NULL THEN '[]' ELSE "
     "jsonb_build_array(jsonb_build_array('RUNNING', 'Running', start_time, NULL)) END) "
-    "|| jsonb_build_array(jsonb_build_array('CRASHED', 'Crashed', $3::bigint, $2::text)))::text"
+    "|| jsonb_build_array(jsonb_build_array($4::text, $5::text, $3::bigint, $2::text)))::text"
 )
 CRASH_FLOW: Final = (
-    f"UPDATE headrace.flow_run SET {_CRASHED} WHERE id = $1 AND end_time IS NULL AND owner IS NOT DISTINCT FROM $4 "
+    f"UPDATE headrace.flow_run SET {_CRASHED} WHERE id = $1 AND end_time IS NULL AND owner IS NOT DISTINCT FROM $6 "
     "RETURNING id"
 )
 CRASH_TASKS: Final = (
     f"UPDATE headrace.task_run SET {_CRASHED} WHERE id >= $1 AND id < $1 || '{LAST}' AND end_time IS NULL"
 )
 CRASHED: Final = (
-    "SELECT id FROM headrace.flow_run WHERE id = $1 AND state_type = 'CRASHED' AND message = $2 AND end_time = $3 "
-    "AND owner IS NOT DISTINCT FROM $4"
+    "SELECT id FROM headrace.flow_run WHERE id = $1 AND message = $2 AND end_time = $3 AND state_type = $4 "
+    "AND state_name = $5 AND owner IS NOT DISTINCT FROM $6"
 )
 FIND_FLOW: Final = "SELECT id FROM headrace.flow_run WHERE id = $1"
 # A run's parent is a flow run or a task run: both have the ids that the flow run's prefix begins.
@@ -203,14 +210,36 @@ FORGET_HEARD: Final = (
 READ_REQUESTS: Final = (
     "SELECT run_id, what, why, at FROM headrace.request WHERE run_id = ANY ($1::text[]) ORDER BY at, run_id"
 )
-LIST_OWNED: Final = f"SELECT {', '.join(OWNED_COLUMNS)}, crashes, steps FROM headrace.run_owner ORDER BY since, run_id"
+_OWNED: Final = "SELECT run_id, owner, epoch, since, crashes, steps, wake_at, priority FROM headrace.run_owner"
+LIST_OWNED: Final = f"{_OWNED} WHERE owner <> '' ORDER BY since, run_id"
+READ_OWNED: Final = f"{_OWNED} WHERE run_id = $1"
 TAKE: Final = (
-    "UPDATE headrace.run_owner SET owner = $3, epoch = epoch + 1, since = $4, crashes = $5, steps = $6 "
-    "WHERE run_id = $1 AND epoch = $2 RETURNING run_id"
+    "UPDATE headrace.run_owner SET owner = $3, epoch = epoch + 1, since = $4, crashes = $5, steps = $6, wake_at = NULL "
+    "WHERE run_id = $1 AND epoch = $2 AND owner = $7 RETURNING run_id"
 )
 TAKEN_UP: Final = (
     "SELECT run_id FROM headrace.run_owner WHERE run_id = $1 AND epoch = $2 + 1 AND owner = $3 AND since = $4"
 )
+_DUE: Final = "WHERE owner = '' AND wake_at <= $1 ORDER BY priority DESC, wake_at, run_id LIMIT $2"
+DUE: Final = f"{_OWNED} {_DUE}"
+NEXT_DUE: Final = "SELECT min(wake_at) FROM headrace.run_owner WHERE owner = '' AND wake_at > $1"
+# Of two who claim the same, one skips what the other has begun to claim.
+CLAIM_DUE: Final = (
+    "WITH due AS (SELECT run_id FROM headrace.run_owner JOIN unnest($1::text[], $2::bigint[]) AS said (id, known) "
+    "ON run_id = said.id AND epoch = said.known WHERE owner = '' FOR UPDATE OF run_owner SKIP LOCKED) "
+    "UPDATE headrace.run_owner AS held SET owner = $3, epoch = epoch + 1, since = $4, wake_at = NULL FROM due "
+    "WHERE held.run_id = due.run_id RETURNING held.run_id"
+)
+CLAIMED: Final = (
+    "SELECT run_id FROM headrace.run_owner JOIN unnest($1::text[], $2::bigint[]) AS said (id, known) "
+    "ON run_id = said.id AND epoch = said.known + 1 WHERE owner = $3 AND since = $4"
+)
+# Held until the transaction ends: nobody suspends a run unseen while something is sent to it, or to one below it.
+HOLD: Final = (
+    ABOVE.format('SELECT $1::text COLLATE "C"') + " SELECT run_id, owner FROM headrace.run_owner "
+    "WHERE run_id IN (SELECT id FROM above) FOR NO KEY UPDATE"
+)
+ROUSE: Final = "UPDATE headrace.run_owner SET wake_at = 0 WHERE run_id = $1"
 LEASES: Final = "SELECT name, expires FROM headrace.lease WHERE name >= $1 AND name < $2"
 FACTS: Final = (
     ("PostgreSQL", "SELECT current_setting('server_version')"),

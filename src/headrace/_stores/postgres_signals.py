@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from headrace._model.records import nanoseconds
-from headrace._model.signals import Signal
+from headrace._model.signals import Arrival, Signal
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
 from headrace._stores.postgres_link import Connection, Link
+from headrace._stores.postgres_owners import hold
 from headrace._stores.rows import sent
 
 
@@ -18,20 +19,26 @@ class PostgresSignals:
     def __init__(self, link: Link) -> None:
         self.link = link
 
-    async def send(self, signal: Signal) -> bool | None:
+    async def send(self, signal: Signal) -> Arrival | None:
         """Keep *signal* if its run goes on, and ring; it has reached the server's disk when this is over."""
         at = nanoseconds(signal.at)
         values = (signal.run_id, signal.name, signal.data, at, signal.key, signal.asked)
 
-        async def work(connection: Connection, again: bool) -> bool | None:
+        async def work(connection: Connection, again: bool) -> Arrival | None:
             async with connection.transaction():
+                suspended = await hold(self.link, connection, cleaned(signal.run_id))
                 if not (await self.link.query(connection, schema.RECEIVES, cleaned(signal.run_id)))[0]:
                     return None
                 if again and (await self.link.query(connection, schema.SENT, *values[:5]))[0]:
-                    return True  # the first try was committed after all
-                new = bool((await self.link.query(connection, schema.SEND, *values))[0])
+                    new = True  # the first try was committed after all
+                else:
+                    new = bool((await self.link.query(connection, schema.SEND, *values))[0])
+                if new and suspended is not None:
+                    await self.link.query(connection, schema.ROUSE, suspended)
                 await connection.execute(schema.RING)
-                return new
+                if not new:
+                    return Arrival.KNOWN
+                return Arrival.NEW if suspended is None else Arrival.WAKES
 
         return await self.link.run(work)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from headrace._model.ids import FIRST, PREFIX_LENGTH
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS
 
 STALE: Final = "HR001"  # the code of the error where others have runs of a batch by now; its detail is their JSON array
 HURRIED: Final = "SET LOCAL synchronous_commit = on"
 UNHURRIED: Final = "SET LOCAL synchronous_commit = off"  # a crash of the server may take along what is committed
-OWNED_COLUMNS: Final = ("run_id", "owner", "epoch", "since")
+OWNED_COLUMNS: Final = ("run_id", "owner", "epoch", "since", "priority")
+SUSPENDED_COLUMNS: Final = ("run_id", "wake_at", "waits", "epoch")
 # What is planned while a table is small is kept when it has grown, and so must not read it whole.
 PLANNED: Final = "RETURNS void LANGUAGE plpgsql SET enable_seqscan = off"
 # A row of an older epoch than the one that is there is passed over.
@@ -51,6 +53,12 @@ def upsert(name: str, columns: Sequence[str], rows: str) -> str:
     return f'{insert(name, columns, rows)} ORDER BY {columns[0]} COLLATE "C" {replace(columns)}'
 
 
+# Of runs, {} giving their ids, and of those above them: a durable one is the outermost.
+ABOVE: Final = (
+    "WITH RECURSIVE above (id) AS ({} UNION "
+    f"SELECT left(parent_id, {PREFIX_LENGTH}) || '{FIRST}' FROM headrace.flow_run JOIN above USING (id) "
+    "WHERE parent_id IS NOT NULL)"
+)
 # Has the signals whose numbers {} gives be read: those with a key are known beyond that.
 READ: Final = (
     "WITH gone AS (DELETE FROM headrace.signal WHERE id = ANY ({0}) AND key IS NULL) "
@@ -80,18 +88,38 @@ BEGIN
 END
 $fence$
 """
+# Has nobody have runs until they are due, which they are at once where a signal that one waits for is there, or where
+# something was asked of it. The rows are locked first, so that who sends has been seen, or sees them suspended.
+SUSPEND: Final = f"""
+CREATE FUNCTION headrace.suspend(suspended json) {PLANNED} AS $suspend$
+BEGIN
+    PERFORM 1 FROM headrace.run_owner WHERE run_id IN (
+        SELECT new.run_id FROM json_to_recordset(suspended) AS new (run_id text)
+    ) FOR UPDATE;
+    {ABOVE.format("SELECT run_id FROM headrace.request")}
+    UPDATE headrace.run_owner AS held SET owner = '', crashes = 0, wake_at = CASE WHEN
+        held.run_id IN (SELECT id FROM above) OR EXISTS (
+            SELECT 1 FROM json_array_elements(new.waits) AS wait JOIN headrace.signal
+            ON signal.run_id = wait.value->>0 AND name = wait.value->>1 WHERE data IS NOT NULL
+        ) THEN 0 ELSE new.wake_at END
+    FROM json_to_recordset(suspended) AS new (run_id text, wake_at bigint, waits json, epoch bigint)
+    WHERE held.run_id = new.run_id AND held.epoch = new.epoch;
+END
+$suspend$
+"""
 # Writes a batch, of which each kind of row is a JSON array of objects or NULL. A run's first row makes its writer the
 # owner; it is nobody's any more once it has ended.
 WRITE: Final = f"""
 CREATE FUNCTION headrace.write(
     safe boolean, again boolean, owned json, fences json, released json,
-    flow_runs json, task_runs json, logs json, results json, signals bigint[]
+    flow_runs json, task_runs json, logs json, results json, signals bigint[], suspended json
 ) {PLANNED} AS $write$
 BEGIN
     IF safe THEN {HURRIED}; ELSE {UNHURRIED}; END IF;
     IF owned IS NOT NULL THEN
         INSERT INTO headrace.run_owner ({", ".join(OWNED_COLUMNS)}, crashes, steps)
-        SELECT {", ".join(OWNED_COLUMNS)}, 0, 0 FROM json_populate_recordset(NULL::headrace.run_owner, owned)
+        SELECT {", ".join(OWNED_COLUMNS[:4])}, coalesce(priority, 0), 0, 0
+        FROM json_populate_recordset(NULL::headrace.run_owner, owned)
         ON CONFLICT (run_id) DO NOTHING;
     END IF;
     IF fences IS NOT NULL THEN
@@ -119,6 +147,9 @@ BEGIN
     END IF;
     IF signals IS NOT NULL THEN
         {READ.format("signals")};
+    END IF;
+    IF suspended IS NOT NULL THEN
+        PERFORM headrace.suspend(suspended);
     END IF;
 END
 $write$

@@ -124,13 +124,24 @@ SIGNALS: Final = (
     """,
     "CREATE TRIGGER signal_deleted AFTER DELETE ON flow_run BEGIN DELETE FROM signal WHERE run_id = OLD.id; END",
 )
+# A durable run that waits long is in no process: its owner is '', and `wake_at` says when it is due, NULL that a signal
+# is to come first. What is looked for twice a second has an index of its own, however many runs wait or have ended.
+SUSPENDED: Final = (
+    "ALTER TABLE run_owner ADD COLUMN wake_at INTEGER",
+    "ALTER TABLE run_owner ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX run_owner_had ON run_owner (since, run_id) WHERE owner <> ''",
+    "CREATE INDEX run_owner_due ON run_owner (wake_at, priority) WHERE owner = ''",
+    "DROP INDEX flow_run_unfinished",
+    "CREATE INDEX flow_run_unfinished ON flow_run (created, id) WHERE end_time IS NULL AND owner IS NOT ''",
+)
 # STEPS[n] leads from version n to n + 1; an empty file goes all of them, so a new one and an old one end alike.
-STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS, DURABLE, SIGNALS)
+STEPS: Final = (RUNS, REQUESTS, RESULTS, LIMITS, DURABLE, SIGNALS, SUSPENDED)
 VERSION: Final = len(STEPS)
 WITH_RESULTS: Final = 3
 WITH_LIMITS: Final = 4
 WITH_OWNERS: Final = 5
 WITH_SIGNALS: Final = 6
+WITH_SUSPENDED: Final = 7
 COLUMNS_OF_OWNERS: Final = ("step_id", "step_args", "entrypoint")
 
 
@@ -140,6 +151,10 @@ def as_of(version: int, statement: str) -> str | None:
         return None
     if version < WITH_SIGNALS and " FROM signal" in statement:
         return None
+    if version < WITH_SUSPENDED:
+        if " WHERE owner = ''" in statement:
+            return None
+        statement = statement.replace("wake_at, priority", "NULL, 0")
     if version < WITH_OWNERS:
         statement = statement.partition(" UNION ALL ")[0]  # rows of task runs that hold what these came to
         if " FROM run_owner" in statement:
@@ -230,9 +245,9 @@ _READ_STEPS: Final = (
 UNDER: Final = f"{READ_RESULTS} WHERE key >= :first AND key < :last UNION ALL {_READ_STEPS} id >= :first AND id < :last"
 # A run's first row makes its writer the owner; it is nobody's any more once it has ended.
 OWN: Final = (
-    "INSERT INTO run_owner (run_id, owner, epoch, since, crashes, steps) "
-    f"SELECT {VALUE.format(0)}, {VALUE.format(1)}, {VALUE.format(2)}, {VALUE.format(3)}, 0, 0 FROM json_each(?) "
-    "WHERE true ON CONFLICT (run_id) DO NOTHING"
+    "INSERT INTO run_owner (run_id, owner, epoch, since, crashes, steps, priority) "
+    f"SELECT {VALUE.format(0)}, {VALUE.format(1)}, {VALUE.format(2)}, {VALUE.format(3)}, 0, 0, "
+    f"coalesce({VALUE.format(4)}, 0) FROM json_each(?) WHERE true ON CONFLICT (run_id) DO NOTHING"
 )
 LET_GO: Final = "DELETE FROM run_owner WHERE run_id IN (SELECT value FROM json_each(?))"
 # Of the runs given, each with the epoch of its writer: those on record that somebody else has, or has ended, by now.
@@ -241,19 +256,51 @@ STALE: Final = (
     "SELECT run_id FROM mine WHERE EXISTS (SELECT 1 FROM flow_run WHERE id = mine.run_id) AND NOT EXISTS "
     "(SELECT 1 FROM run_owner WHERE run_owner.run_id = mine.run_id AND run_owner.epoch = mine.epoch)"
 )
-_OWNED: Final = "SELECT run_id, owner, epoch, since, crashes, steps FROM run_owner"
-LIST_OWNED: Final = f"{_OWNED} ORDER BY since, run_id"
+_OWNED: Final = "SELECT run_id, owner, epoch, since, crashes, steps, wake_at, priority FROM run_owner"
+LIST_OWNED: Final = f"{_OWNED} WHERE owner <> '' ORDER BY since, run_id"
+READ_OWNED: Final = f"{_OWNED} WHERE run_id = ?"
 TAKE: Final = (
-    "UPDATE run_owner SET owner = :owner, epoch = epoch + 1, since = :now, crashes = :crashes, steps = :steps "
-    "WHERE run_id = :run_id AND epoch = :epoch"
+    "UPDATE run_owner SET owner = :owner, epoch = epoch + 1, since = :now, crashes = :crashes, steps = :steps, "
+    "wake_at = NULL WHERE run_id = :run_id AND epoch = :epoch AND owner = :had"
 )
-READ_UNFINISHED: Final = f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run WHERE end_time IS NULL ORDER BY created, id"
+# Of a run and of those above it, by any of their ids: a durable one is the outermost.
+_ABOVE: Final = (
+    "WITH RECURSIVE above (id) AS ({} UNION "
+    f"SELECT substr(parent_id, 1, {PREFIX_LENGTH}) || '{FIRST}' FROM flow_run JOIN above USING (id) "
+    "WHERE parent_id IS NOT NULL) SELECT id FROM above"
+)
+# The signals that each waits for are looked for by their run, and requests from the other end: there is hardly any.
+SUSPEND: Final = (
+    "INSERT INTO run_owner (run_id, owner, epoch, since, crashes, steps, wake_at) "
+    "SELECT held.run_id, '', epoch, since, 0, steps, CASE WHEN "
+    f"held.run_id IN ({_ABOVE.format('SELECT run_id FROM request')}) OR EXISTS ("
+    f"SELECT 1 FROM json_each(told.value, '$[2]') JOIN signal ON run_id = {VALUE.format(0)} "
+    f"AND name = {VALUE.format(1)} WHERE data IS NOT NULL) THEN 0 ELSE json_extract(told.value, '$[1]') END "
+    "FROM json_each(?) AS told JOIN run_owner AS held ON held.run_id = json_extract(told.value, '$[0]') WHERE true "
+    "ON CONFLICT (run_id) DO UPDATE SET owner = '', crashes = 0, wake_at = excluded.wake_at"
+)
+# Begins with its verb: Python counts the rows that such a statement changes, and none where WITH stands before it.
+ROUSE: Final = f"UPDATE run_owner SET wake_at = 0 WHERE owner = '' AND run_id IN ({_ABOVE.format('SELECT ?')})"
+_DUE: Final = "WHERE owner = '' AND wake_at <= ? ORDER BY priority DESC, wake_at, run_id LIMIT ?"
+DUE: Final = f"{_OWNED} WHERE run_id IN (SELECT run_id FROM run_owner {_DUE}) ORDER BY priority DESC, wake_at, run_id"
+NEXT_DUE: Final = "SELECT min(wake_at) FROM run_owner WHERE owner = '' AND wake_at > ?"
+STILL_DUE: Final = (
+    f"SELECT run_id FROM json_each(?) JOIN run_owner ON run_id = {VALUE.format(0)} AND epoch = {VALUE.format(1)} "
+    "WHERE owner = ''"
+)
+CLAIM_DUE: Final = (
+    "UPDATE run_owner SET owner = ?, epoch = epoch + 1, since = ?, wake_at = NULL "
+    "WHERE run_id IN (SELECT value FROM json_each(?))"
+)
+READ_UNFINISHED: Final = (
+    f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run WHERE end_time IS NULL AND owner IS NOT '' ORDER BY created, id"
+)
 # The end of a run whose process told of none. What it went through before is told by its history, or by its start.
 _CRASHED: Final = (
-    "state_type = 'CRASHED', state_name = 'Crashed', message = :why, end_time = :at, history = "
+    "state_type = :type, state_name = :name, message = :why, end_time = :at, history = "
     "json_insert(coalesce(history, CASE WHEN start_time IS NULL THEN '[]' ELSE "
     "json_array(json_array('RUNNING', 'Running', start_time, NULL)) END), "
-    "'$[#]', json_array('CRASHED', 'Crashed', :at, :why))"
+    "'$[#]', json_array(:type, :name, :at, :why))"
 )
 CRASH_FLOW: Final = f"UPDATE flow_run SET {_CRASHED} WHERE id = :id AND end_time IS NULL AND owner IS :owner"
 CRASH_TASKS: Final = f"UPDATE task_run SET {_CRASHED} WHERE id >= :first AND id < :last AND end_time IS NULL"

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import aiosqlite
 
+from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
@@ -154,6 +155,7 @@ class SQLiteStore:
             for statement, values in statements(batch):
                 connection.execute(statement, values)
             self.signals.note(connection, batch)
+            self.owners.suspend(connection, batch)
             self.patiently("COMMIT")
         except BaseException:
             roll_back(connection)
@@ -301,10 +303,11 @@ class SQLiteStore:
         statement = f"{schema.READ_FLOWS}{condition} ORDER BY created DESC, id DESC LIMIT ?"
         return [flow_record(row) for row in await self.rows(statement, [*values, limit])]
 
-    async def crash(self, run: FlowRun, why: str, at: int) -> bool:
+    async def crash(self, run: FlowRun, why: str, at: int, stamp: Stamp = CRASHED) -> bool:
         """Have a run whose process has ended be Crashed, in one transaction."""
         prefix = prefix_of(run.id)
         values = {"id": run.id, "owner": run.owner, "why": why, "at": at, "first": prefix, "last": prefix + LAST}
+        values["type"], values["name"] = stamp
         async with self.writing() as connection:
             if not connection.execute(schema.CRASH_FLOW, values).rowcount:
                 return False
@@ -384,7 +387,10 @@ class SQLiteStore:
         async with self.writing() as connection:
             self.asked_version = None
             connection.execute(schema.FORGET_ENDED)
-            return connection.execute(schema.ASK, cleaned(values)).rowcount == 1
+            asked = connection.execute(schema.ASK, cleaned(values)).rowcount == 1
+            if asked:
+                connection.execute(schema.ROUSE, (request.run_id,))
+            return asked
 
     async def requests(self, run_ids: Collection[str]) -> list[Request]:
         """List what was asked of *run_ids*; on the writer's connection, read only after another process wrote."""

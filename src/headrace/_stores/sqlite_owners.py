@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -49,15 +49,40 @@ class SQLiteOwners:
         if batch.released:
             connection.execute(schema.LET_GO, (as_json(batch.released),))
 
+    def suspend(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Let go of what is suspended in *batch*, once what it has read is; within its transaction."""
+        if batch.suspended:
+            connection.execute(schema.SUSPEND, (as_json([tuple(one) for one in batch.suspended]),))
+
     async def listed(self) -> list[Owned]:
-        """List the durable runs that have not ended."""
+        """List the durable runs that processes have."""
         return [Owned(*row) for row in await self.database.rows(schema.LIST_OWNED, ())]
+
+    async def one(self, run_id: str) -> Owned | None:
+        """Give who has *run_id*."""
+        rows = await self.database.rows(schema.READ_OWNED, (run_id,))
+        return Owned(*rows[0]) if rows else None
+
+    async def due(self, now: int, limit: int) -> tuple[list[Owned], int | None]:
+        """List suspended runs that are due, and tell when the next one will be."""
+        due = [Owned(*row) for row in await self.database.rows(schema.DUE, (now, limit))]
+        rows = await self.database.rows(schema.NEXT_DUE, (now,))
+        return due, rows[0][0] if rows else None
+
+    async def claim(self, owned: Collection[Owned], owner: str, now: int) -> set[str]:
+        """Have *owner* have suspended runs."""
+        said = as_json([(one.run_id, one.epoch) for one in owned])
+        async with self.database.writing() as connection:
+            got: list[str] = [run_id for (run_id,) in connection.execute(schema.STILL_DUE, (said,))]
+            connection.execute(schema.CLAIM_DUE, (owner, now, as_json(got)))
+        return set(got)
 
     async def take(self, owned: Owned, owner: str, *, now: int, crashes: int, steps: int) -> bool:
         """Have *owner* have a run, if it still is as *owned* says."""
         values = {
             "run_id": owned.run_id,
             "epoch": owned.epoch,
+            "had": owned.owner,
             "owner": owner,
             "now": now,
             "crashes": crashes,

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from headrace._model.records import nanoseconds
-from headrace._model.signals import Signal
+from headrace._model.signals import Arrival, Signal
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json
@@ -56,7 +56,7 @@ class SQLiteSignals:
         if batch.read:
             mark(connection, [row[1] for row in batch.read])
 
-    async def send(self, signal: Signal) -> bool | None:
+    async def send(self, signal: Signal) -> Arrival | None:
         """Keep *signal* if its run goes on; it has reached the disk when this is over."""
         values = {
             "run_id": signal.run_id,
@@ -70,8 +70,9 @@ class SQLiteSignals:
             self.database.settle(self.database.writer, True)
         async with self.database.writing() as connection:
             if connection.execute(schema.SEND, values).rowcount == 1:
-                return True
-            return False if connection.execute(schema.RECEIVES, (signal.run_id,)).fetchone() else None
+                woken = connection.execute(schema.ROUSE, (signal.run_id,)).rowcount
+                return Arrival.WAKES if woken else Arrival.NEW
+            return Arrival.KNOWN if connection.execute(schema.RECEIVES, (signal.run_id,)).fetchone() else None
 
     async def unread(
         self, run_ids: Collection[str], *, name: str | None = None, limit: int | None = None

@@ -69,7 +69,7 @@ async def send(store: Store, asked: str, sent: Signal) -> tuple[FlowRun, bool]:
     if new is None:
         run = await find_flow_run(store, run.id)
         raise NotReceiving(sent.name, run.id, run.name, run.state)
-    return run, new
+    return run, bool(new)
 
 
 def signal_facts(unread: Sequence[Signal]) -> list[tuple[str, str]]:
