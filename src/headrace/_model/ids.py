@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 PREFIX_LENGTH: Final = 24
+LENGTH: Final = 36
 FIRST: Final = "0" * 12
 _WORD: Final = (1 << 64) - 1
 

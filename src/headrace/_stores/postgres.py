@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from headrace._model.events import CRASHED, Stamp
-from headrace._model.ids import prefix_of
+from headrace._model.ids import LENGTH, prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import postgres_schema as schema
@@ -61,9 +61,10 @@ class PostgresStore:
         self.listener.rang = told
 
     async def open(self) -> None:
-        """Connect; create the tables where they are missing."""
+        """Connect; create the tables where they are missing; listen, for who only waits hears of what is sent, too."""
         await self.listener.close()
         await self.link.open()
+        self.listener.begin()
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -98,7 +99,9 @@ class PostgresStore:
         values: list[Any] = [limit]
         if begins:
             values.append(begins)
-            where.append(f"id >= ${len(values)} AND id < ${len(values)} || '{schema.LAST}'")
+            # Before the server has counted the rows, it looks for a range among all of them, newest first.
+            whole = len(begins) == LENGTH
+            where.append("id = $2" if whole else f"id >= $2 AND id < $2 || '{schema.LAST}'")
         if state is not None:
             values.append(state)
             where.append(schema.IN_STATE.format(f"${len(values)}"))

@@ -220,8 +220,7 @@ TAKE: Final = (
 TAKEN_UP: Final = (
     "SELECT run_id FROM headrace.run_owner WHERE run_id = $1 AND epoch = $2 + 1 AND owner = $3 AND since = $4"
 )
-_DUE: Final = "WHERE owner = '' AND wake_at <= $1 ORDER BY priority DESC, wake_at, run_id LIMIT $2"
-DUE: Final = f"{_OWNED} {_DUE}"
+DUE: Final = f"{_OWNED} WHERE owner = '' AND wake_at <= $1 ORDER BY priority DESC, wake_at, run_id LIMIT $2"
 NEXT_DUE: Final = "SELECT min(wake_at) FROM headrace.run_owner WHERE owner = '' AND wake_at > $1"
 # Of two who claim the same, one skips what the other has begun to claim.
 CLAIM_DUE: Final = (

@@ -56,8 +56,8 @@ def upsert(name: str, columns: Sequence[str], rows: str) -> str:
 # Of runs, {} giving their ids, and of those above them: a durable one is the outermost.
 ABOVE: Final = (
     "WITH RECURSIVE above (id) AS ({} UNION "
-    f"SELECT left(parent_id, {PREFIX_LENGTH}) || '{FIRST}' FROM headrace.flow_run JOIN above USING (id) "
-    "WHERE parent_id IS NOT NULL)"
+    f"SELECT (SELECT left(parent_id, {PREFIX_LENGTH}) || '{FIRST}' FROM headrace.flow_run AS known "
+    "WHERE known.id = above.id) FROM above WHERE id IS NOT NULL)"
 )
 # Has the signals whose numbers {} gives be read: those with a key are known beyond that.
 READ: Final = (

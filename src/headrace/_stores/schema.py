@@ -263,11 +263,12 @@ TAKE: Final = (
     "UPDATE run_owner SET owner = :owner, epoch = epoch + 1, since = :now, crashes = :crashes, steps = :steps, "
     "wake_at = NULL WHERE run_id = :run_id AND epoch = :epoch AND owner = :had"
 )
-# Of a run and of those above it, by any of their ids: a durable one is the outermost.
+# The ids of runs, {} giving them, and of those above them: a durable one is the outermost. Not a join: where somebody
+# has had the file analyzed, SQLite reads all flow runs to make a filter for it.
 _ABOVE: Final = (
     "WITH RECURSIVE above (id) AS ({} UNION "
-    f"SELECT substr(parent_id, 1, {PREFIX_LENGTH}) || '{FIRST}' FROM flow_run JOIN above USING (id) "
-    "WHERE parent_id IS NOT NULL) SELECT id FROM above"
+    f"SELECT (SELECT substr(parent_id, 1, {PREFIX_LENGTH}) || '{FIRST}' FROM flow_run WHERE flow_run.id = above.id) "
+    "FROM above WHERE id IS NOT NULL) SELECT id FROM above"
 )
 # The signals that each waits for are looked for by their run, and requests from the other end: there is hardly any.
 SUSPEND: Final = (
@@ -281,8 +282,7 @@ SUSPEND: Final = (
 )
 # Begins with its verb: Python counts the rows that such a statement changes, and none where WITH stands before it.
 ROUSE: Final = f"UPDATE run_owner SET wake_at = 0 WHERE owner = '' AND run_id IN ({_ABOVE.format('SELECT ?')})"
-_DUE: Final = "WHERE owner = '' AND wake_at <= ? ORDER BY priority DESC, wake_at, run_id LIMIT ?"
-DUE: Final = f"{_OWNED} WHERE run_id IN (SELECT run_id FROM run_owner {_DUE}) ORDER BY priority DESC, wake_at, run_id"
+DUE: Final = f"{_OWNED} WHERE owner = '' AND wake_at <= ? ORDER BY priority DESC, wake_at, run_id LIMIT ?"
 NEXT_DUE: Final = "SELECT min(wake_at) FROM run_owner WHERE owner = '' AND wake_at > ?"
 STILL_DUE: Final = (
     f"SELECT run_id FROM json_each(?) JOIN run_owner ON run_id = {VALUE.format(0)} AND epoch = {VALUE.format(1)} "

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Collection
 
 from headrace._model.records import Owned
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json
 from headrace._stores.rows import LAST
+from headrace._stores.sqlite_reading import Database, read
 from headrace.errors import StaleRuns
-
-
-class Database(Protocol):
-    """What of the store is used here."""
-
-    async def rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Read on a connection of one's own."""
-        ...
-
-    def writing(self) -> AbstractAsyncContextManager[sqlite3.Connection]:
-        """Begin a transaction, and commit it after the block."""
-        ...
 
 
 class SQLiteOwners:
@@ -56,17 +43,17 @@ class SQLiteOwners:
 
     async def listed(self) -> list[Owned]:
         """List the durable runs that processes have."""
-        return [Owned(*row) for row in await self.database.rows(schema.LIST_OWNED, ())]
+        return [Owned(*row) for row in await read(self.database, schema.LIST_OWNED)]
 
     async def one(self, run_id: str) -> Owned | None:
         """Give who has *run_id*."""
-        rows = await self.database.rows(schema.READ_OWNED, (run_id,))
+        rows = await read(self.database, schema.READ_OWNED, (run_id,))
         return Owned(*rows[0]) if rows else None
 
     async def due(self, now: int, limit: int) -> tuple[list[Owned], int | None]:
         """List suspended runs that are due, and tell when the next one will be."""
-        due = [Owned(*row) for row in await self.database.rows(schema.DUE, (now, limit))]
-        rows = await self.database.rows(schema.NEXT_DUE, (now,))
+        due = [Owned(*row) for row in await read(self.database, schema.DUE, (now, limit))]
+        rows = await read(self.database, schema.NEXT_DUE, (now,))
         return due, rows[0][0] if rows else None
 
     async def claim(self, owned: Collection[Owned], owner: str, now: int) -> set[str]:
@@ -93,5 +80,5 @@ class SQLiteOwners:
 
     async def leases(self, begins: str) -> dict[str, int]:
         """Give the leases whose names begin so."""
-        rows = await self.database.rows(schema.LEASES, (begins, begins + LAST))
+        rows = await read(self.database, schema.LEASES, (begins, begins + LAST))
         return {name: expires for name, _, expires in rows}
