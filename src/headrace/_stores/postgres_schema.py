@@ -220,7 +220,9 @@ TAKE: Final = (
 TAKEN_UP: Final = (
     "SELECT run_id FROM headrace.run_owner WHERE run_id = $1 AND epoch = $2 + 1 AND owner = $3 AND since = $4"
 )
-DUE: Final = f"{_OWNED} WHERE owner = '' AND wake_at <= $1 ORDER BY priority DESC, wake_at, run_id LIMIT $2"
+# With a lower bound, for a plan that is made for any values: PostgreSQL takes it that few rows are in a range, and that
+# a third are below some value, for which it would read all.
+DUE: Final = f"{_OWNED} WHERE owner = '' AND wake_at BETWEEN 0 AND $1 ORDER BY priority DESC, wake_at, run_id LIMIT $2"
 NEXT_DUE: Final = "SELECT min(wake_at) FROM headrace.run_owner WHERE owner = '' AND wake_at > $1"
 # Of two who claim the same, one skips what the other has begun to claim.
 CLAIM_DUE: Final = (
@@ -236,7 +238,7 @@ CLAIMED: Final = (
 # Held until the transaction ends: nobody suspends a run unseen while something is sent to it, or to one below it.
 HOLD: Final = (
     ABOVE.format('SELECT $1::text COLLATE "C"') + " SELECT run_id, owner FROM headrace.run_owner "
-    "WHERE run_id IN (SELECT id FROM above) FOR NO KEY UPDATE"
+    "WHERE run_id = ANY (ARRAY(SELECT id FROM above)) FOR NO KEY UPDATE"
 )
 ROUSE: Final = "UPDATE headrace.run_owner SET wake_at = 0 WHERE run_id = $1"
 LEASES: Final = "SELECT name, expires FROM headrace.lease WHERE name >= $1 AND name < $2"
