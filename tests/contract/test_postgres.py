@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +119,25 @@ class Wire:
         await asyncio.gather(carry(reader, asks, False), carry(answers, writer, True))
 
 
-async def test_what_was_committed_although_nobody_heard_so_is_there_once(postgresql: Server, name: str) -> None:
-    wire = Wire(postgresql)
+@contextlib.asynccontextmanager
+async def through_a_wire(server: Server, name: str) -> AsyncGenerator[tuple[Wire, PostgresStore]]:
+    """Give a store in the database *name* that is open, and what stands between."""
+    wire = Wire(server)
     async with await asyncio.start_server(wire.serve, "127.0.0.1", 0) as between:
         port = between.sockets[0].getsockname()[1]
-        store = PostgresStore(f"postgresql://postgres@127.0.0.1:{port}/{name}?host={postgresql.folder}&port={port}")
-        store.link.url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/{name}"
+        store = PostgresStore(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/{name}")
         await store.open()
+        yield wire, store
+        await store.close()
+
+
+async def test_what_was_committed_although_nobody_heard_so_is_there_once(postgresql: Server, name: str) -> None:
+    async with through_a_wire(postgresql, name) as (wire, store):
         wire.cut = True
         await store.append(batch(flow_row(1), task_row(1), log_row(1, "said once"), log_row(2, "said once")))
         await store.append(batch(log_row(3, "said later")))
 
         lines = await store.logs([flow_id(1)])
-        await store.close()
 
     assert wire.lost == 1
     assert [line.message for line in lines] == ["said once", "said once", "said later"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from headrace._model.records import Suspension
 from headrace._ports import Batch
 from headrace._stores import postgres_schema as schema
 from headrace._stores.postgres import PostgresStore
@@ -16,7 +17,7 @@ from headrace._stores.postgres_encoding import writing
 from headrace._stores.rows import TASK_COLUMNS
 from headrace.errors import StaleRuns
 from tests.contract.postgres_server import Server
-from tests.contract.stores import batch, flow_id, log_row, prefix, task_row
+from tests.contract.stores import NOON, batch, flow_id, log_row, prefix, task_row
 from tests.contract.test_owners import begins, ends, goes_on
 from tests.contract.test_results import result
 
@@ -47,7 +48,19 @@ def all_kinds(number: int) -> Batch:
     return made
 
 
-WRITTEN: dict[str, Callable[[int], Batch]] = {"a step": step, "steps of several": steps, "all kinds": all_kinds}
+def suspending(number: int) -> Batch:
+    """Give a batch in which the run that took a step waits for a signal from then on."""
+    made = goes_on(1, number)
+    made.suspended.append(Suspension(flow_id(1), NOON, [(flow_id(1), "go")]))
+    return made
+
+
+WRITTEN: dict[str, Callable[[int], Batch]] = {
+    "a step": step,
+    "steps of several": steps,
+    "all kinds": all_kinds,
+    "what suspends": suspending,
+}
 
 
 @pytest.fixture
