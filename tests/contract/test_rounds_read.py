@@ -11,6 +11,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,7 @@ async def rounds(store: Store) -> None:
     assert len(due) == 3
     assert following == NOW + SECOND
     assert await store.owners.claim(due, "one", NOW) == {one.run_id for one in due}
+    assert len(await store.histories([one.run_id for one in due])) == 3
     for one in due:
         await store.append(goes_on(number_of(one), 2, one.epoch + 1))
         await store.append(suspends(number_of(one), one.wake_at, "stop", epoch=one.epoch + 1))
@@ -114,7 +116,11 @@ async def test_postgresql_finds_what_rounds_read_by_an_index(postgresql: Server)
     await store.open()
     await fill(store)
     writer, plans = store.link.writer, list[str]()
-    writer.add_log_listener(lambda _connection, said: plans.extend(said.message.split("\n")))
+
+    def hear(_connection: Any, said: Any) -> None:
+        plans.extend(said.message.split("\n"))
+
+    writer.add_log_listener(hear)
     for big, statement in ((BIG.removesuffix("|run_owner"), EXPLAINED), (BIG, "ANALYZE")):
         await writer.execute(statement)
         plans.clear()

@@ -59,7 +59,8 @@ def alone(opens: Open, work: Callable[[Store], Awaitable[T]]) -> T:
 def at_once(opens: Open, *works: Callable[[Store], Awaitable[T]]) -> list[T]:
     """Do all *works* at the same time, each in a thread of its own."""
     with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(lambda work: alone(opens, work), works))
+        begun = [threads.submit(alone, opens, work) for work in works]
+        return [one.result() for one in begun]
 
 
 async def waiting(store: Store) -> None:

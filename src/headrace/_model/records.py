@@ -176,6 +176,20 @@ class Suspension(NamedTuple):
 
 
 @attrs.frozen
+class History:
+    """
+    What is on record of one run and of all below it.
+
+    Attributes:
+        runs: The run itself first; each behind the one that called it.
+        results: What they came to, and what was drawn for them, by key.
+    """
+
+    runs: list[FlowRun | TaskRun] = attrs.Factory(list["FlowRun | TaskRun"])
+    results: dict[str, StoredResult] = attrs.Factory(dict[str, StoredResult])
+
+
+@attrs.frozen
 class LogLine:
     """One line that a run's own logger, or its prints, said."""
 

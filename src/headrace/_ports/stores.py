@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack, ru
 import attrs
 
 from headrace._model.events import CRASHED, Stamp
-from headrace._model.records import FlowRun, LogLine, Owned, Request, StoredResult, Suspension, TaskRun
+from headrace._model.records import FlowRun, History, LogLine, Owned, Request, StoredResult, Suspension, TaskRun
 
 if TYPE_CHECKING:
     from headrace._model.filters import KeyFilter
@@ -353,6 +353,15 @@ class Store(Protocol):
 
     async def below(self, prefix: str) -> list[FlowRun]:
         """List the flow runs that runs whose ids begin with *prefix* called, on record or not yet, oldest first."""
+        ...
+
+    async def histories(self, run_ids: Collection[str]) -> dict[str, History]:
+        """
+        Give what is on record of the runs *run_ids*, which no other run called, and of all below them.
+
+        However many there are, it is read at once: 4 reads for all, and 4 more for each level of subflows. Those that
+        are not on record are left out.
+        """
         ...
 
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:

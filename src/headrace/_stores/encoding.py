@@ -133,6 +133,14 @@ def result_record(row: Sequence[Any]) -> StoredResult:
     return StoredResult(key, run_id, task_name, created, expires, codec, size, digest, storage, name, trace_id, data)
 
 
+def part(row: Sequence[Any]) -> StoredResult:
+    """Give what the step of the task run's *row* came to, which is part of the row."""
+    run_id, _, task_name, _, _, end, *_ = row
+    data: str = row[DATA]
+    told = ("json", len(data.encode()), None, None, None, None, f"t{data}")
+    return result_record((run_id, run_id, task_name, end, None, *told))
+
+
 def latest(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """
     Give rows of results with those last that are parts of task runs' rows: of two under one key, the later is to win.

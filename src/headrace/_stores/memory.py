@@ -8,9 +8,10 @@ from typing import Any
 
 from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, Request, StoredResult, TaskRun
-from headrace._ports import Batch
-from headrace._stores.encoding import result_record
+from headrace._model.records import FlowRun, History, LogLine, Request, TaskRun
+from headrace._ports import Batch, Row
+from headrace._stores.encoding import part, result_row
+from headrace._stores.histories import Level, put_together
 from headrace._stores.memory_limits import MemoryLimits
 from headrace._stores.memory_owners import MemoryOwners
 from headrace._stores.memory_results import MemoryResults
@@ -111,6 +112,24 @@ class MemoryStore:
         rows = [row for row in list(self.flows.values()) if row[13] is not None and row[13].startswith(prefix)]
         return [flow_record(row) for row in sorted(rows, key=lambda row: (row[7], row[0]))]
 
+    async def histories(self, run_ids: Collection[str]) -> dict[str, History]:
+        """Give what is on record of *run_ids* and of all below them."""
+
+        async def roots(wanted: Collection[str]) -> Sequence[Row]:
+            return [self.flows[run_id] for run_id in wanted if run_id in self.flows]
+
+        async def below(prefixes: Collection[str]) -> Sequence[Row]:
+            rows = [row for row in list(self.flows.values()) if row[13] is not None and prefix_of(row[13]) in prefixes]
+            return sorted(rows, key=lambda row: (row[7], row[0]))
+
+        async def tasks(prefixes: Collection[str]) -> Sequence[Row]:
+            return sorted(row for row in list(self.tasks.values()) if prefix_of(row[0]) in prefixes)
+
+        async def results(prefixes: Collection[str]) -> Sequence[Row]:
+            return [result_row(one) for one in list(self.results.kept.values()) if prefix_of(one.key) in prefixes]
+
+        return await put_together(Level(roots, below, tasks, results), run_ids)
+
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
         prefixes = {prefix_of(run_id) for run_id in run_ids}
@@ -167,11 +186,3 @@ class MemoryStore:
             "flow runs": f"{len(self.flows):,}",
             "task runs": f"{len(self.tasks):,}",
         }
-
-
-def part(row: Sequence[Any]) -> StoredResult:
-    """Give what the step of the task run's *row* came to, which is part of the row."""
-    run_id, _, task_name, _, _, end, *_ = row
-    data = row[DATA]
-    told = ("json", len(data.encode()), None, None, None, None, f"t{data}")
-    return result_record((run_id, run_id, task_name, end, None, *told))

@@ -14,10 +14,11 @@ import orjson
 
 from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import LENGTH, prefix_of
-from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
+from headrace._model.records import FlowRun, History, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
+from headrace._stores.histories import Level, Read, put_together
 from headrace._stores.postgres_encoding import writing
 from headrace._stores.postgres_limits import PostgresLimits
 from headrace._stores.postgres_link import Connection, Link, code_of
@@ -152,6 +153,14 @@ class PostgresStore:
     async def below(self, prefix: str) -> list[FlowRun]:
         """List the flow runs that runs under *prefix* called, oldest first."""
         return [flow_record(row) for row in await self.rows(schema.READ_BELOW, prefix, prefix + schema.LAST)]
+
+    async def histories(self, run_ids: Collection[str]) -> dict[str, History]:
+        """Give what is on record of *run_ids* and of all below them."""
+
+        def reads(statement: str) -> Read:
+            return lambda keys: self.rows(statement, list(keys))
+
+        return await put_together(Level(*map(reads, schema.HISTORY)), run_ids)
 
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""

@@ -188,6 +188,8 @@ class Link:
         try:
             await self.create(connection)
             self.pooled, self.statements = await self.is_pooled(connection), {}
+            if not self.pooled:
+                await connection.execute(schema.UNCOMPILED)
         except self.failures as error:
             await self.let_go(connection)
             raise self.unavailable(error, connecting=True) from None

@@ -7,6 +7,7 @@ from typing import Final
 from headrace._model.ids import FIRST, PREFIX_LENGTH
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, TASK_READ
 
+LAST: Final = "g"  # sorts behind every hexadecimal digit
 # Not `value->>0`, which means the same: that is of SQLite 3.38, and takes longer.
 VALUE: Final = "json_extract(value, '$[{}]')"
 APPLICATION_ID: Final = 0x48656164  # "Head"
@@ -159,13 +160,14 @@ def as_of(version: int, statement: str) -> str | None:
         statement = statement.partition(" UNION ALL ")[0]  # rows of task runs that hold what these came to
         if " FROM run_owner" in statement:
             return None
+        statement = statement.replace(", data, epoch", ", NULL, epoch")
         for column in COLUMNS_OF_OWNERS:
             statement = statement.replace(column, "NULL")
         if " FROM flow_run" in statement:
             statement = statement.replace("flow_attempt", "NULL")
     if version >= WITH_RESULTS:
         return statement
-    if " FROM result" in statement:
+    if " FROM result" in statement or " JOIN result" in statement:
         return None
     return statement.replace("result_key", "NULL").replace("cached_from", "NULL")
 
@@ -235,6 +237,18 @@ FORGET_RESULTS: Final = (
     f"DELETE FROM result WHERE (key, created) IN (SELECT {VALUE.format(0)}, {VALUE.format(1)} FROM json_each(?))"
 )
 COUNT_RESULTS: Final = "SELECT count(*), coalesce(sum(size), 0) FROM result"
+# What is on record of many runs: their rows by their ids, and by what these begin with the flow runs that they called,
+# their task runs, with what these came to, and results.
+_UNDER: Final = (
+    "(SELECT value AS prefix FROM json_each(?)) AS wanted "
+    f"CROSS JOIN {{0}} ON {{1}} >= prefix AND {{1}} < prefix || '{LAST}'"
+)
+HISTORY: Final = (
+    f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run WHERE id IN (SELECT value FROM json_each(?))",
+    f"SELECT {', '.join(FLOW_COLUMNS)} FROM {_UNDER.format('flow_run', 'parent_id')} ORDER BY created, id",
+    f"SELECT {', '.join(TASK_COLUMNS)} FROM {_UNDER.format('task_run', 'id')}",
+    f"SELECT {', '.join(RESULT_COLUMNS)} FROM {_UNDER.format('result', 'key')}",
+)
 TAKEN: Final = "SELECT DISTINCT storage, name FROM result WHERE name IN (SELECT value FROM json_each(?))"
 READ_RESULTS: Final = f"SELECT {', '.join(RESULT_COLUMNS)} FROM result"
 # What a step came to is in its row, where that is small, and read as any other result.

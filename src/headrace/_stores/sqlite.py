@@ -24,16 +24,19 @@ import aiosqlite
 
 from headrace._model.events import CRASHED, Stamp
 from headrace._model.ids import prefix_of
-from headrace._model.records import FlowRun, LogLine, Request, TaskRun, nanoseconds
+from headrace._model.records import FlowRun, History, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import schema
 from headrace._stores.encoding import as_json, cleaned, lone_step, statements
+from headrace._stores.histories import put_together
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
+from headrace._stores.schema import LAST
 from headrace._stores.sqlite_limits import SQLiteLimits
 from headrace._stores.sqlite_owners import SQLiteOwners
+from headrace._stores.sqlite_reading import check, level, roll_back, said
 from headrace._stores.sqlite_results import SQLiteResults
 from headrace._stores.sqlite_signals import SQLiteSignals
-from headrace.errors import DatabaseTooNew, NoDatabaseYet, Occupied, StoreUnavailable
+from headrace.errors import NoDatabaseYet, Occupied, StoreUnavailable
 
 log: Final = logging.getLogger("headrace.store")
 PATIENCE: Final = 60.0
@@ -42,7 +45,6 @@ IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on bes
 TURN: Final = 1.0
 PAGES: Final = 1_000  # of the write-ahead log, which are then moved over to the file: SQLite's own number
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-LAST: Final = "g"  # sorts behind every hexadecimal digit
 
 
 class SQLiteStore:
@@ -349,6 +351,10 @@ class SQLiteStore:
         statement = f"{schema.READ_FLOWS} WHERE parent_id >= ? AND parent_id < ? ORDER BY created, id"
         return [flow_record(row) for row in await self.rows(statement, (prefix, prefix + LAST))]
 
+    async def histories(self, run_ids: Collection[str]) -> dict[str, History]:
+        """Give what is on record of *run_ids* and of all below them."""
+        return await put_together(level(self), run_ids)
+
     async def logs(self, run_ids: Sequence[str], *, limit: int | None = None) -> list[LogLine]:
         """List log lines, oldest first."""
         prefixes = sorted({prefix_of(run_id) for run_id in run_ids})
@@ -473,28 +479,3 @@ class SQLiteStore:
                     found[name] = f"{row[0]:,}" if row and isinstance(row[0], int) else str(row[0] if row else "")
             found["synchronous"] = self.synchronous or "NORMAL; FULL for durable flows"
             return found
-
-
-def check(where: str, version: int, application: int) -> None:
-    """
-    See that a file is ours, or nobody's yet, and not too new.
-
-    Raises:
-        StoreUnavailable: It is not.
-    """
-    if version and application != schema.APPLICATION_ID:
-        raise StoreUnavailable(where, "it is the database of another program")
-    if version > schema.VERSION:
-        raise DatabaseTooNew(where, version, schema.VERSION)
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
-    """Undo the open transaction, if SQLite has not done so itself."""
-    if connection.in_transaction:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-
-
-def said(error: Exception) -> str:
-    """Give what went wrong in the system's own words."""
-    return getattr(error, "strerror", None) or str(error)
