@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from headrace._model.records import Request, instant
+from headrace._model.records import Owned, Request, instant
 from headrace._stores import schema
 from headrace._stores.sqlite import SQLiteStore
 from headrace.errors import StoreUnavailable
@@ -113,6 +114,31 @@ def test_a_program_that_holds_a_file_of_version_1_open_goes_on_writing_it(home: 
 
     assert rows(home, "SELECT name FROM flow_run WHERE flow_name = 'daily'") == [("after",)]
     assert made(home / "headrace.db")[0] == schema.VERSION
+
+
+def test_a_file_of_version_6_keeps_who_has_its_durable_runs(tmp_path: Path) -> None:
+    """Who looks at it before it is changed sees them, too, and none that is suspended."""
+    path, had = tmp_path / "six.db", Owned(flow_id(1), "one", 2, NOON, 1, 3)
+    with database(path) as connection:
+        for statement in (*chain(*schema.STEPS[:6]), "PRAGMA journal_mode = WAL", "PRAGMA user_version = 6"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO run_owner VALUES (?, 'one', 2, ?, 1, 3)", (flow_id(1), NOON))
+
+    async def seen(store: SQLiteStore) -> tuple[list[Owned], Owned | None, tuple[list[Owned], int | None]]:
+        owners = store.owners
+        return await owners.listed(), await owners.one(flow_id(1)), await owners.due(NOON, 9)
+
+    async def looked_at_and_opened() -> None:
+        store = SQLiteStore(path)
+        assert await seen(store) == ([had], had, ([], None))
+        assert made(path)[0] == 6
+        await store.open()
+        assert await seen(store) == ([had], had, ([], None))
+        assert await store.owners.take(had, "two", now=NOON, crashes=0, steps=3)
+        await store.close()
+
+    asyncio.run(looked_at_and_opened())
+    assert made(path)[0] == schema.VERSION
 
 
 def test_looking_changes_no_version(home: Path) -> None:

@@ -1,7 +1,7 @@
 """
 The command `flow-run cancel`: asks the process that runs a flow run to end it, and watches.
 
-It ends only durable runs that were left behind, for which there is nobody to ask.
+It ends only durable runs that no process has, for which there is nobody to ask.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headrace._ports import Store
 from headrace.cli import Sentence
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
-from headrace.cli.reading import find_flow_run, is_dead, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, is_dead, is_suspended, short_id, store_of_settings, wait_for
 from headrace.errors import RunEnded, RunHeld, RunNotFound
 
 WHY = "headrace flow-run cancel asked for it"
@@ -73,8 +73,8 @@ def cancel(run_id: str, seconds: float, no_wait: bool, output: Output) -> None:
     Cancel a flow run in progress, with the task runs and subflow runs in it.
 
     Its process hears of it within a second and ends it: async bodies at their next await, sync ones at their next wait
-    or call of a task. They have time to clean up. A durable run that was left behind ends at once, and nobody takes it
-    up any more.
+    or call of a task. They have time to clean up. A durable run that was left behind, or is suspended, ends at once,
+    and nobody takes it up any more.
     """
     store = store_of_settings()
     waited = 0.0 if no_wait else seconds
@@ -82,14 +82,15 @@ def cancel(run_id: str, seconds: float, no_wait: bool, output: Output) -> None:
     if output == "json":
         show_json({**flow_object(run), "heard": heard})
     elif left:
-        say(f"Flow run {plain(run.name)!r} was cancelled; it had been left behind, and nobody takes it up any more.")
+        was = "suspended" if is_suspended(run) else "left behind"
+        say(f"Flow run {plain(run.name)!r} was cancelled; it had been {was}, and nobody takes it up any more.")
     else:
         say(outcome(run, heard, waited))
 
 
 async def asked(store: Store, wanted: str, seconds: float) -> Asked:
     """
-    Ask the run that begins with *wanted* to cancel; see for *seconds* what comes of it. One left behind ends here.
+    Ask the run that begins with *wanted* to cancel; see for *seconds* what comes of it. One that nobody has ends here.
 
     Raises:
         RunEnded: It does not go on, or came to another end.
@@ -116,7 +117,7 @@ async def asked(store: Store, wanted: str, seconds: float) -> Asked:
 
 async def was_left_behind(store: Store, run: FlowRun, seconds: float) -> bool:
     """
-    Cancel the durable *run* if it was left behind, and tell whether it was.
+    Cancel the durable *run* if no process has it, and tell whether none had.
 
     Where somebody has just taken it up, wait *seconds*, and PROMISED at least, until it has begun there.
 

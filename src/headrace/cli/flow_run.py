@@ -20,7 +20,7 @@ from headrace.cli.kept import kept_of, lying_beside, result_words
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
-from headrace.cli.reading import find_flow_run, is_dead, resumable, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable, short_id, store_of_settings, wait_for
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
 from headrace.cli.signal import signal, signal_facts, signal_object
@@ -93,7 +93,7 @@ def ls(limit: int, state: str | None, output: Output) -> None:
     else:
         on = page()
         say(*listed(on, runs))
-        one = next((run for run in runs if run.id in left), None)
+        one = next((run for run in runs if run.id in left and not is_suspended(run)), None)
         if one is not None:
             say(
                 "",
@@ -273,7 +273,7 @@ def delete(run_id: str, yes: bool, output: Output) -> None:
             raise click.UsageError(
                 "Nobody is there to be asked, for stdin is no terminal. Add --yes to delete the run."
             )
-        again = not run.state.is_final() and not is_dead(run)
+        again = not (run.state.is_final() or is_dead(run) or is_suspended(run))
         going = "It has not ended: its process will record it anew. " if again else ""
         what = f"flow run {plain(run.name)!r} of {plain(run.flow_name)!r} ({short_id(run.id)})"
         question = f"{going}Delete {what}, its {counted(tasks, 'task run')} and its subflow runs?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from headrace import _owners
@@ -142,6 +142,11 @@ def is_dead(run: FlowRun) -> bool:
     return run.end_time is None and run.owner is not None and _owners.gone(run.owner)
 
 
+def is_suspended(run: FlowRun) -> bool:
+    """Tell whether no process has *run*, or had it when it ended: it waited in the store alone."""
+    return run.owner == ""
+
+
 async def left_behind(store: Store) -> list[Owned]:
     """List the durable runs that can go on: their processes have ended, or were silent for longer than their leases."""
     owned = await store.owners.listed()
@@ -150,11 +155,12 @@ async def left_behind(store: Store) -> list[Owned]:
     return [one for one in owned if _owners.dead(one.owner, leases, one.since, now)]
 
 
-async def resumable(store: Store, runs: Iterable[FlowRun]) -> set[str]:
+async def resumable(store: Store, runs: Collection[FlowRun]) -> set[str]:
     """Give the ids of those of *runs* that can go on."""
     if all(run.durability != "strict" or (run.state.is_final() and not run.state.is_crashed()) for run in runs):
         return set()
-    return {one.run_id for one in await left_behind(store)}
+    waiting = {run.id for run in runs if is_suspended(run) and run.parent_id is None and not run.state.is_final()}
+    return waiting | {one.run_id for one in await left_behind(store)}
 
 
 def is_cached(one: StoredResult) -> bool:

@@ -168,6 +168,28 @@ def test_a_durable_run_that_was_left_behind_ends_at_once(tell_own: Teller) -> No
     assert rows(tell_own.home, "SELECT end_time FROM task_run WHERE end_time IS NULL") == []
 
 
+def test_a_durable_run_that_is_suspended_ends_at_once_and_was_not_left_behind(tell_own: Teller) -> None:
+    run_id = tell_own.id_of("killed")
+    rewritten(tell_own.home, "UPDATE run_owner SET owner = '', wake_at = NULL")
+    history = '[["RUNNING", "Running", 1, null], ["PAUSED", "Suspended", 2, "It sleeps."]]'
+    state = "owner = '', state_type = 'PAUSED', state_name = 'Suspended', message = 'It sleeps.', history = ?"
+    rewritten(tell_own.home, f"UPDATE flow_run SET {state} WHERE id = ?", history, run_id)
+    assert "left behind" not in tell_own("flow-run", "ls").stdout
+    assert tell_own("flow-run", "resume", "--all").stdout == "No durable run was left behind.\n"
+    waits = tell_own.json("flow-run", "inspect", run_id)
+    assert (waits["state"]["name"], waits["resumable"], waits["process_ended"]) == ("Suspended", True, False)
+
+    said = tell_own("flow-run", "cancel", run_id[:8]).stdout
+
+    assert said == f"{named(tell_own, run_id)} was cancelled; it had been suspended, and nobody takes it up any more.\n"
+    run = tell_own.json("flow-run", "inspect", run_id)
+    assert [one["name"] for one in run["transitions"]] == ["Running", "Suspended", "Cancelled"]
+    assert not run["resumable"]
+    assert rows(
+        tell_own.home, "SELECT state_name FROM task_run WHERE id LIKE ? AND message LIKE '%cancel%'", f"{run_id[:24]}%"
+    ) == [("Cancelled",)]
+
+
 def test_nobody_goes_on_with_it(shop: Shop) -> None:
     run_id = shop.killed("7")
     shop.mend()
