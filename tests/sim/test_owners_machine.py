@@ -1,5 +1,5 @@
 """
-Owners, whatever happens: processes on one database begin runs, fall silent, take over, write late, and end.
+Owners, whatever happens: processes on one database begin runs, fall silent, take over, suspend, write late, and end.
 
 50 histories for each store, or with CHAOS=long, as `nox -s chaos -- long` sets it, 2,000, drawn anew each time.
 """
@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from headrace._model.ids import run_id
-from headrace._model.records import Owned
+from headrace._model.records import Owned, instant
+from headrace._model.signals import Arrival, Signal
 from headrace._owners import PROCESS, SILENCE, dead
 from headrace._ports import Batch, Store
 from headrace._stores.memory import MemoryStore
@@ -36,12 +37,14 @@ from headrace.errors import StaleRuns
 from tests.contract.stores import NOON, SECOND, STORES, batch, flow_id, flow_row, log_row, prefix, task_row
 from tests.contract.test_owners import GOING, begins
 from tests.contract.test_results import persisted
+from tests.contract.test_suspended import suspends
 
 LONG = os.environ.get("CHAOS") == "long"
 NAMES = ("one", "two", "three")
 PROCESSES = some.sampled_from(NAMES)
 ANY = some.integers(0, 1_000)
 STEPS = some.integers(1, 2)
+SIGNALS = some.sampled_from(("go", "stop"))
 
 
 @attrs.frozen
@@ -58,13 +61,15 @@ class Run:
     A durable run, by our own count.
 
     Attributes:
-        owner: Who has it; None once it has ended.
+        owner: Who has it; "" while it is suspended, None once it has ended.
         since: When that one took it up.
         state: The name of the state on record, as of the last write that counted.
         written: The epoch and the owner of that write.
         steps: The mark in the row of each step, by its number.
         results: What is kept of each, by its key.
         said: Its log.
+        wake_at: When it is due, while it is suspended; None: not by itself.
+        unread: The names of what was sent to it.
     """
 
     owner: str | None
@@ -75,6 +80,8 @@ class Run:
     steps: dict[int, str] = attrs.Factory(dict[int, str])
     results: dict[str, str] = attrs.Factory(dict[str, str])
     said: list[str] = attrs.Factory(list[str])
+    wake_at: int | None = None
+    unread: set[str] = attrs.Factory(set[str])
 
     def heeds(self, epoch: int) -> bool:
         """Tell whether what is written under *epoch* counts."""
@@ -90,6 +97,7 @@ class Owners(RuleBasedStateMachine):
     Attributes:
         had: The runs that each process has, or had once and may take for its own still, with the epoch it knows.
         seen: What each process took for left behind when it last looked, however long ago.
+        due: What was due then.
         until: When the lease of each process ends.
         touched: The runs of which anything was written, or was to be, since their record was looked at.
     """
@@ -102,6 +110,7 @@ class Owners(RuleBasedStateMachine):
         self.runs: dict[int, Run] = {}
         self.had: dict[str, list[tuple[int, int]]] = {name: [] for name in NAMES}
         self.seen: dict[str, list[Owned]] = {name: [] for name in NAMES}
+        self.due: dict[str, list[Owned]] = {name: [] for name in NAMES}
         self.until: dict[str, int] = {}
         self.touched: set[int] = set()
         for name, store in world.stores.items():
@@ -226,9 +235,52 @@ class Owners(RuleBasedStateMachine):
             return
         owned = self.seen[name][which % len(self.seen[name])]
         came = self.world.complete(self.take(name, owned))
-        assert came == self.runs[number_of(owned)].heeds(owned.epoch)
+        run = self.runs[number_of(owned)]
+        assert came == (run.heeds(owned.epoch) and run.owner == owned.owner)
         if came:
             self.has(name, number_of(owned))
+
+    @rule(name=PROCESSES, which=ANY, signal=SIGNALS, seconds=some.none() | some.integers(0, 40))
+    def suspends(self, name: str, which: int, signal: str, seconds: int | None) -> None:
+        """A process leaves a run that it has, or had once, to the store, until some time or a signal comes."""
+        if not self.had[name]:
+            return
+        number, epoch = self.had[name][which % len(self.had[name])]
+        self.touched.add(number)
+        wake_at = None if seconds is None else self.now + seconds * SECOND
+        if self.append(name, suspends(number, wake_at, signal, epoch=epoch), {number: epoch}):
+            run = self.runs[number]
+            run.owner, run.state, run.written = "", "Suspended", (epoch, "")
+            run.wake_at = 0 if signal in run.unread else wake_at
+
+    @rule(name=PROCESSES, which=ANY, signal=SIGNALS)
+    def sends(self, name: str, which: int, signal: str) -> None:
+        """A process sends a signal to a run, wherever that is."""
+        number = which % len(self.runs) + 1
+        run = self.runs[number]
+        sent = Signal(flow_id(number), signal, "1", instant(self.now))
+        came = self.world.complete(self.world.stores[name].signals.send(sent))
+        assert came is (None if run.owner is None else Arrival.NEW if run.owner else Arrival.WAKES)
+        run.unread.add(signal)
+        run.wake_at = 0
+
+    @rule(name=PROCESSES, at_once=some.booleans())
+    def claims(self, name: str, at_once: bool) -> None:
+        """A process claims all that is due, or was so when it looked before."""
+        owners = self.world.stores[name].owners
+        waiting = [(number, run) for number, run in self.runs.items() if run.owner == ""]
+        times = {flow_id(number): run.wake_at for number, run in waiting if run.wake_at is not None}
+        before, self.due[name] = self.due[name], self.world.complete(owners.due(self.now, 10))[0]
+        assert {one.run_id: one.wake_at for one in self.due[name]} == {
+            run_id: at for run_id, at in times.items() if at <= self.now
+        }
+        wanted = self.due[name] if at_once else before
+        got = self.world.complete(owners.claim(wanted, name, self.now))
+        epochs = {flow_id(number): run.epoch for number, run in waiting}
+        assert got == {one.run_id for one in wanted if epochs.get(one.run_id) == one.epoch}
+        for one in wanted:
+            if one.run_id in got:
+                self.has(name, number_of(one))
 
     @rule(which=ANY, step=STEPS, late=some.booleans())
     def is_raced_for(self, which: int, step: int, late: bool) -> None:
