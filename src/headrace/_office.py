@@ -3,7 +3,7 @@ The back office: one daemon thread with one event loop, where the journal is com
 
 It takes what has arrived and never waits for more; under load the batches grow by themselves. While a flow runs, it
 also looks for what other processes ask of it. User code never runs here. A handful may be committed by the thread that
-waits for it, see `_promptly`.
+waits for it, see `_promptly`, or on its loop, see `_beside`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final
 
+from headrace import _beside as beside
 from headrace import _promptly as promptly
 from headrace import _rounds as rounds
 from headrace._engine.fold import Heard, durable, fold, under_way, without
@@ -30,7 +32,7 @@ from headrace._model.events import ASK, ERRAND, RECALL
 from headrace._model.ids import prefix_of
 from headrace._model.records import StoredResult
 from headrace._observing import hand_on
-from headrace._ports import Batch, Ringing, Store
+from headrace._ports import Batch, Lending, Ringing, Store
 from headrace.errors import LostRun, Occupied, StaleRuns, StoreUnavailable
 
 BATCH: Final = 2_000
@@ -58,6 +60,8 @@ class BackOffice:
         halfway: What was folded on another thread, and could not be written there at once.
         late: What was committed on other threads, and is to be told the observer.
         prompt: How many commits there were on other threads since the last one here.
+        lent: The commit that is under way on another loop, see `_beside`; nothing else is committed meanwhile.
+        wants: Whether none is to begin there, since this one waits for its turn.
     """
 
     def __init__(self, store: Store, journal: Journal) -> None:
@@ -70,21 +74,18 @@ class BackOffice:
         self.guard = threading.RLock()
         # Held while events are folded, and while the store is at work; whoever forks takes it first, see `still`.
         self.busy = threading.RLock()
-        self.closing = False
-        self.ended = False
-        self.opened = False
+        self.closing = self.ended = self.opened = False
         self.problem: Exception | None = None
         self.lost = 0
         self.owed: list[Run] = []
         self.due: list[StoredResult] = []
         self.halfway: tuple[list[Event], Batch, Heard] | None = None
         self.late: deque[Heard] = deque()
-        self.prompt = 0
+        self.lent: beside.Lent | None = None
+        self.prompt, self.wants = 0, False
         self.young: dict[Run, bool] = {}
-        self.grown = 0.0
-        self.renewed = self.looked = 0.0
+        self.grown = self.renewed = self.looked = self.learned = 0.0
         self.rung = False
-        self.learned = 0.0
         # Set while a flow runs here: when to look for requests. Made anew for each look.
         self.alarm: asyncio.TimerHandle | None = None
         self.deaf = self.beats = False
@@ -92,6 +93,8 @@ class BackOffice:
         self.foreign = frozenset(journal.live)
         self.commits = 0
         self.pid = os.getpid()
+        self.beside = store.beside if isinstance(store, Lending) else None
+        self.on_loop = partial(beside.commit, self)
         if isinstance(store, Ringing):
             store.rang = self.hear
 
@@ -183,7 +186,7 @@ class BackOffice:
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
             journal.asleep = True
-            if journal.told or self.halfway or self.late or self.alarm_is_late():
+            if self.has_work() or self.late or self.alarm_is_late():
                 journal.asleep = False
                 continue
             if self.closing:
@@ -205,10 +208,11 @@ class BackOffice:
         now = asyncio.get_running_loop().time()
         if now - self.grown < GROWN_AFTER:
             return
-        self.grown = now
         with self.busy:
-            # Of thousands only those that were there at the last look: most of those that have just begun will soon
-            # end.
+            if self.lent is not None:
+                return
+            self.grown = now
+            # Of thousands only those that were there at the last look: most that have just begun will soon end.
             few = len(self.young) <= FEW
             grown = [run for run, old in self.young.items() if old or few]
             self.young = dict.fromkeys([] if few else [run for run, old in self.young.items() if not old], True)
@@ -296,10 +300,11 @@ class BackOffice:
 
     async def commit_next(self) -> bool:
         """Commit the next events, tell those who wait for it, and tell whether there were any."""
-        if not self.journal.told and self.halfway is None:
+        if not self.has_work():
             return False  # without a wait for who commits promptly
+        await beside.over(self)
         with self.busy:
-            halfway, self.halfway, self.prompt = self.halfway, None, 0
+            halfway, self.halfway, self.prompt, self.wants = self.halfway, None, 0, False
             events = self.journal.take(BATCH) if halfway is None else halfway[0]
             if not events:
                 return False
@@ -316,6 +321,10 @@ class BackOffice:
         for work, answer in heard.errands:
             await self.run_errand(work, answer)
         return True
+
+    def has_work(self) -> bool:
+        """Tell whether something is to be committed here, or may come to be before the end."""
+        return bool(self.journal.told or self.halfway or (self.closing and self.lent))
 
     def folded(self, events: list[Event]) -> tuple[Batch, Heard]:
         """Fold *events*; a bug of ours in one of them must not end the thread on which all runs wait."""
@@ -337,7 +346,7 @@ class BackOffice:
 
     def may_be_prompt(self) -> bool:
         """Tell whether the store works, and nothing waits that is to be written, or done with it, first."""
-        waits = self.halfway is not None or self.owed or self.due or self.problem is not None
+        waits = self.halfway or self.lent or self.wants or self.owed or self.due or self.problem is not None
         return self.opened and not (self.closing or self.ended or waits or self.prompt >= promptly.IN_A_ROW)
 
     async def ready_store(self) -> None:

@@ -78,7 +78,7 @@ class Runtime:
         journal.observer = open_observer(self.settings)
         self.office = BackOffice(store, journal)
         journal.opened = journal.desk = None
-        journal.at_once = self.office.at_once
+        journal.at_once, journal.on_loop = self.office.at_once, self.office.on_loop
         journal.start(self.office.wake, owner())
 
     @property

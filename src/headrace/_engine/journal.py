@@ -47,6 +47,8 @@ class Journal:
         recovering: Hears, on the back office's thread, of durable runs that others left behind; None: nobody wants to.
         at_once: Commits what was told, on the thread that calls it, if that is done in a moment; gives what came of it,
             None where it has to be asked for. Called with whether an event loop runs there.
+        on_loop: Begins to commit what was told, on the loop that runs where it is called, if that is a step of a flow
+            on it; tells whether it does. Then who calls hears there what came of it; else it has to be asked for.
         past_of: Gives what a flow run that begins, and is durable, has on record: a `headrace._engine.past.Past`.
     """
 
@@ -67,6 +69,7 @@ class Journal:
         self.open_limits: Callable[[], Any]
         self.recovering: Callable[[list[str]], None] | None = None
         self.at_once: Callable[[bool], Said | None] = nothing
+        self.on_loop: Callable[[Answer], bool | None] = nothing
         self.past_of: Callable[[Any], Any] = nothing
         self.desk: Any = None
 

@@ -40,7 +40,7 @@ class Commits:
         return future
 
     def ask(self) -> None:
-        """Commit what they told, or ask the back office, for all; who comes later needs another question."""
+        """Commit what they told, here or by the back office, for all; who comes later needs another question."""
         if self.asked:
             return
         self.asked = True
@@ -50,7 +50,8 @@ class Commits:
             return
         loop = asyncio.get_running_loop()
         self.alarm = loop.call_later(ANSWER_WITHIN, self.told, SILENT)
-        self.desk.ask(lambda error: quietly(loop, self.told, error), whole=self.whole)
+        if self.whole or len(self.waiting) > 1 or not self.desk.on_loop(self.told):
+            self.desk.ask(lambda error: quietly(loop, self.told, error), whole=self.whole)
 
     def told(self, error: Answer) -> None:
         """Tell those who wait."""

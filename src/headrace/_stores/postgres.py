@@ -19,6 +19,7 @@ from headrace._ports import Batch
 from headrace._stores import postgres_schema as schema
 from headrace._stores.encoding import cleaned
 from headrace._stores.histories import Level, Read, put_together
+from headrace._stores.postgres_beside import Beside
 from headrace._stores.postgres_encoding import writing
 from headrace._stores.postgres_limits import PostgresLimits
 from headrace._stores.postgres_link import Connection, Link, code_of
@@ -51,6 +52,7 @@ class PostgresStore:
         self.owners = PostgresOwners(self.link)
         self.signals = PostgresSignals(self.link)
         self.listener = Listener(self.link)
+        self.beside = Beside(self.link)
 
     @property
     def rang(self) -> Callable[[], None] | None:
@@ -69,6 +71,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Let go of the connections."""
+        self.beside.close()
         await self.listener.close()
         await self.link.close()
 
@@ -80,6 +83,7 @@ class PostgresStore:
             return
 
         async def work(connection: Connection, again: bool) -> None:
+            await self.beside.settle(connection)
             try:
                 await connection.execute(writing(batch, again))
             except self.link.driver.PostgresError as error:

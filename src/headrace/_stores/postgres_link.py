@@ -239,9 +239,9 @@ class Link:
 
         return await self.run(work)
 
-    async def connected(self) -> Connection:
+    async def connected(self, **settings: str) -> Connection:
         """
-        Connect.
+        Connect, with those *settings* of the server's.
 
         Raises:
             StoreUnavailable: It cannot be.
@@ -253,7 +253,7 @@ class Link:
                 timeout=CONNECT_WITHIN,
                 command_timeout=ANSWER_WITHIN,
                 statement_cache_size=0,
-                server_settings=named,
+                server_settings=named | settings,
             )
         except (*self.failures, ValueError) as error:
             raise self.unavailable(error, connecting=True) from None

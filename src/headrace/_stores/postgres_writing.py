@@ -170,3 +170,12 @@ BEGIN
 END
 $write$
 """
+# The same as a statement to be prepared, which takes the server half of that; its values are the row's, the root's id,
+# and the epoch. Writes nothing where the run is not on record with that epoch: WRITE_STEP finds out why.
+LONE_STEP: Final = (
+    f"WITH held AS MATERIALIZED (SELECT FROM headrace.run_owner WHERE run_id = ${len(TASK_COLUMNS) + 1} "
+    f"AND epoch = ${len(TASK_COLUMNS) + 2} FOR SHARE) "
+    f"INSERT INTO headrace.task_run AS kept ({', '.join(TASK_COLUMNS)}) "
+    f"SELECT {', '.join(f'${number}' for number in range(1, len(TASK_COLUMNS) + 1))} FROM held "
+    f"{replace(TASK_COLUMNS)} {NOT_OLDER}"
+)
