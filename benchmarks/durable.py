@@ -157,7 +157,11 @@ def on_postgres(url: str) -> list[Line]:
     other = Side((*command, "postgres"), {"BENCH_POSTGRES": url}, counted=False)
     own = Side((*command, "ours"), {"HEADRACE_DATABASE_URL": url, "HEADRACE_LOG_LEVEL": "WARNING"}, counted=False)
     many = Line("PostgreSQL, 200 flows at once", other, own, "many", None, 200, 200 * FLOWS_OF, LONG_ROUNDS)
-    return [Line("PostgreSQL, step, async", other, own, "async", Bar(2.0, of="p50")), many]
+    steps = [
+        Line(f"PostgreSQL, step, {work}", other, own, work, bar)
+        for work, bar in (("async", Bar(2.0, of="p50")), ("sync", None))
+    ]
+    return [*steps, many]
 
 
 # -- taking turns -------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from headrace._stores import postgres_beside
 from headrace._stores.postgres import PostgresStore
 from headrace.errors import LostRun
 from headrace.settings import Settings
+from headrace.testing import virtual_time
 from tests.chaos.processes import until
 from tests.contract.postgres_server import Pooler, Server
 from tests.contract.test_postgres import with_pooler
@@ -411,6 +412,18 @@ def test_where_an_alarm_may_strike_the_back_office_commits(place: Place) -> None
         asyncio.run(alarmed())
     finally:
         signal.signal(signal.SIGALRM, before)
+
+    assert set(place.store.by) == {"office"}
+
+
+def test_in_virtual_time_no_connection_holds_the_clock(place: Place) -> None:
+    async def sleeps() -> int:
+        total = await counts()
+        await asyncio.sleep(3_600)
+        return total
+
+    with virtual_time():
+        assert asyncio.run(sleeps()) == RIGHT
 
     assert set(place.store.by) == {"office"}
 
