@@ -285,7 +285,8 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
     Give the row of a task run as it now stands: six values, and more only where there is more to say.
 
     Later values are left out from the end while they are None; a store reads what is missing as NULL. A seventh value
-    alone is the key of its result.
+    alone is the key of its result. None is, too, what the rest tells: that it is Completed, at the first attempt, and
+    that what the row holds is kept under the run's own id.
     """
     transitions = run.transitions or []
     stamp, at, said = transitions[-1]
@@ -310,19 +311,17 @@ def task_row(run: TaskRunning) -> tuple[Any, ...]:
             return head  # what one in progress is to be kept under is told with its end, which may be as narrow
         if len(key) == KEY and key.isalnum():
             return (*head, key)
-    past = history(transitions)
-    tags = sorted(run.tags) or None
     return (
         *head,
         run.given_name,
         run.parent_task_run_id,
-        state_name,
+        None if stamp is COMPLETED else state_name,
         clipped(said),
-        run.attempt,
-        tags,
-        past,
-        run.flow_attempt,
-        run.result_key,
+        None if run.attempt == 1 else run.attempt,
+        sorted(run.tags) or None,
+        history(transitions),
+        None if run.flow_attempt == 1 else run.flow_attempt,
+        None if run.value is not None and run.result_key == head[0] else run.result_key,
         run.cached_from,
         run.step_id,
         run.step_args,

@@ -24,7 +24,9 @@ Statement: TypeAlias = "tuple[str, tuple[Any, ...] | dict[str, Any]]"  # with it
 LISTS: tuple[type[Any], ...] = (list, tuple)
 DICTS: tuple[type[Any], ...] = (dict,)
 SEVERAL = 4  # statements for results in a batch: each gives the interpreter's lock away, and must get it back
-TAGS, HISTORY, DATA = map(TASK_COLUMNS.index, ("tags", "history", "data"))
+TAGS, HISTORY, STEP, STEP_ARGS, DATA = map(TASK_COLUMNS.index, ("tags", "history", "step_id", "step_args", "data"))
+NOTHING_ELSE = (None,) * (STEP - TASK_HEAD)
+LONG = 1_000  # characters of a name, or of arguments, of which three digits do not tell
 SAID = tuple(
     map(
         TASK_COLUMNS.index,
@@ -40,11 +42,14 @@ LATEST = (1 << 63) - 1  # the last moment that SQLite can keep, in the year 2262
 def statements(batch: Batch) -> list[Statement]:
     """Give the statements that write *batch*, each with its values; most task runs take the narrow one."""
     narrow: list[str] = []
+    steps: list[str] = []
     full: list[Any] = []
     for row in batch.task_runs:
         if len(row) == TASK_HEAD and row[3] == "COMPLETED" and row[1] is not None:
             run_id, _, name, _, start, end = row
             narrow.append(f"{run_id}{start:019d}{end:019d}{name}")
+        elif is_plain_step(row):
+            steps.append(step_text(row))
         else:
             full.append(row)
     flows = [(*row[:12], None if row[12] is None else as_json(row[12]), *row[13:]) for row in batch.flow_runs]
@@ -52,6 +57,7 @@ def statements(batch: Batch) -> list[Statement]:
         (schema.WRITE_FLOWS, flows),
         (schema.WRITE_COMPLETED, narrow),
         (schema.WRITE_KEPT, [f"{row[0]}{row[4]:019d}{row[5]:019d}{row[6]}{row[2]}" for row in batch.kept_runs]),
+        (schema.WRITE_STEPS, steps),
         (schema.WRITE_TASKS, full),
         (schema.WRITE_LOGS, batch.logs),
     )
@@ -59,18 +65,61 @@ def statements(batch: Batch) -> list[Statement]:
     return [*written, *results(batch.results)] if batch.results else written
 
 
-def lone_step(batch: Batch) -> tuple[Any, ...] | None:
-    """Give the values of the one statement that writes *batch* where that is one step of a durable run; else None."""
-    if len(batch.task_runs) != 1 or len(batch.fences) != 1 or len(batch) != 1 or batch.owned or batch.released:
+def is_plain_step(row: Sequence[Any]) -> bool:
+    """Tell whether *row* is the usual one of a step: it completed at once, and only its value is to be told."""
+    if len(row) != DATA + 1 or row[TASK_HEAD:STEP] != NOTHING_ELSE or row[3] != "COMPLETED" or row[STEP] is None:
+        return False
+    texts = (row[2], row[STEP_ARGS] or "")
+    return row[DATA] is not None and all(map(fits, texts))
+
+
+def step_text(row: Sequence[Any]) -> str:
+    """Give the usual row of a step as one text, see `schema.WRITE_STEPS`."""
+    run_id, _, name, _, start, end = row[:TASK_HEAD]
+    step_id, told, data = row[STEP:]
+    return f"{run_id}{start:019d}{end:019d}{step_id}{len(name):03d}{len(told):03d}{name}{told}{data}"
+
+
+def fits(text: str) -> bool:
+    """Tell whether three digits tell how long *text* is in SQLite."""
+    return len(text) < LONG and keeps_length(text)
+
+
+def keeps_length(text: str) -> bool:
+    """Tell whether *text* is in SQLite what it is here: nothing in it is to be escaped."""
+    return "\0" not in text if text.isascii() else cleaned(text) == text
+
+
+def only_steps(batch: Batch) -> Statement | None:
+    """
+    Give the one statement that writes *batch*, with its values, where that is but steps of durable runs; else None.
+
+    It writes as many rows, or none where somebody else has one of the runs.
+    """
+    count = len(batch.task_runs)
+    if not count or count != len(batch) or not batch.fences or batch.owned or batch.released:
         return None
-    row, ((root_id, epoch),) = batch.task_runs[0], batch.fences.items()
+    if count == 1 and len(batch.fences) == 1:
+        (fence,) = batch.fences.items()
+        return lone_step(batch.task_runs[0], fence)
+    epoch, *others = set(batch.fences.values())
+    if others or not all(map(is_plain_step, batch.task_runs)):
+        return None
+    return schema.WRITE_ONLY_STEPS, (as_json([*map(step_text, batch.task_runs)]), as_json([*batch.fences]), epoch)
+
+
+def lone_step(row: Sequence[Any], fence: tuple[str, int]) -> Statement | None:
+    """Do what `only_steps` does for the *row* of a single one, of the run that *fence* names."""
+    if is_plain_step(row):
+        return schema.WRITE_PLAIN_STEP, (row[0], row[2], row[4], row[5], *row[STEP : DATA + 1], *fence)
     if len(row) <= DATA or row[TAGS] is not None or row[HISTORY] is not None:
         return None
     for place in SAID:
         text = row[place]
-        if text is not None and ("\0" in text or not text.isascii()) and cleaned(text) != text:
+        if text is not None and not keeps_length(text):
             return None
-    return (*row, *NULLS[len(row) :], root_id, epoch)
+    above = row[1] if row[STEP] is None else None
+    return schema.WRITE_STEP, (row[0], above, *row[2:], *NULLS[len(row) :], *fence)
 
 
 def results(kept: Sequence[StoredResult]) -> list[Statement]:

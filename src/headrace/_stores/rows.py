@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from headrace._model.ids import FIRST, prefix_of
 from headrace._model.records import FlowRun, LogLine, Request, TaskRun, instant, moment, stored_state, task_run_name
 from headrace._model.signals import Signal
 
@@ -20,7 +21,8 @@ TASK_COLUMNS: Final = (
     "name", "parent_task_run_id", "state_name", "message", "run_count", "tags", "history", "flow_attempt",
     "result_key", "cached_from", "step_id", "step_args", "data", "epoch",
 )  # fmt: skip
-TASK_READ: Final = tuple("NULL" if column == "data" else column for column in TASK_COLUMNS)
+HOLDS: Final = "data IS NOT NULL"
+TASK_READ: Final = tuple(HOLDS if column == "data" else column for column in TASK_COLUMNS)
 LOG_COLUMNS: Final = ("run_id", "at", "level", "logger", "message")
 RESULT_COLUMNS: Final = (
     "key", "run_id", "task_name", "created", "expires", "codec", "size", "digest", "storage", "name",
@@ -64,7 +66,7 @@ def flow_record(row: Sequence[Any]) -> FlowRun:
 
 
 def task_record(row: Sequence[Any]) -> TaskRun:
-    """Read a task run's row."""
+    """Read a task run's row. Of a step, which is always a flow's, it need not say what follows from the id."""
     (
         run_id,
         flow_run_id,
@@ -84,8 +86,12 @@ def task_record(row: Sequence[Any]) -> TaskRun:
         cached_from,
         step,
         step_args,
-        *_,
+        holds,
+        _,
     ) = row
+    if step is not None:
+        flow_run_id = flow_run_id or f"{prefix_of(run_id)}{FIRST}"
+        result_key = result_key or (run_id if holds else None)
     stamp = (kind, state_name or kind.title())
     return TaskRun(
         id=run_id,

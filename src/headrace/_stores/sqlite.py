@@ -2,7 +2,7 @@
 The store in a SQLite file, shared by any number of processes of one machine.
 
 Writing is plain sqlite3 on the thread that calls `append`, one at a time: a batch is one transaction of at most ten
-statements, and a lone step a single one.
+statements, and where only steps end a single one.
 Reading goes through aiosqlite on a connection of its own and never stops the writer (WAL).
 """
 
@@ -27,7 +27,7 @@ from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, History, LogLine, Request, TaskRun, nanoseconds
 from headrace._ports import Batch
 from headrace._stores import schema
-from headrace._stores.encoding import as_json, cleaned, lone_step, statements
+from headrace._stores.encoding import as_json, cleaned, only_steps, statements
 from headrace._stores.histories import put_together
 from headrace._stores.rows import LOG_COLUMNS, asked_for, flow_record, log_record, task_record
 from headrace._stores.schema import LAST
@@ -43,7 +43,8 @@ PATIENCE: Final = 60.0
 SILENCE: Final = 2.0  # seconds of waiting before it is said, so that nobody takes it for a hang
 IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
 TURN: Final = 1.0
-PAGES: Final = 1_000  # of the write-ahead log, which are then moved over to the file: SQLite's own number
+CACHE: Final = 16_000  # KB. A thousand flows at once touch as many pages at each step; SQLite's own number holds 500.
+PAGES: Final = 4_000  # of the write-ahead log, 16 MB, which are then moved over to the file: each page once
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -87,6 +88,8 @@ class SQLiteStore:
             )
             self.file = self.found()
             self.patiently("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES}")
             self.create(connection)
         except (OSError, sqlite3.Error) as error:
             await self.close()
@@ -141,8 +144,8 @@ class SQLiteStore:
         assert connection is not None
         try:
             self.settle(connection, batch.strict)
-            step = lone_step(batch)
-            if step is None or self.patiently(schema.WRITE_STEP, step).rowcount != 1:
+            steps = only_steps(batch)
+            if steps is None or self.patiently(*steps).rowcount != len(batch):
                 self.write(connection, batch)
         except sqlite3.Error as error:
             raise self.unavailable(error) from None
@@ -163,7 +166,7 @@ class SQLiteStore:
             roll_back(connection)
             raise
 
-    def patiently(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def patiently(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         """
         Run *statement*, again while another process holds the file.
 
