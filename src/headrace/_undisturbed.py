@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import NoneType
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
 OTHERS: Final = tuple(sorted(signal.valid_signals() - {*DEFERRED}))
+# SIG_DFL, SIG_IGN, and what Python did not set. To look at the types takes 1.4 us, where asking each takes 5.
+SET_BY_NOBODY: Final = frozenset({int, NoneType})
 # The public functions make members of an enum of handlers, which takes them 6 us each; these take 0.5.
 raw: Final[Any] = import_module("_signal")
 
@@ -22,8 +25,10 @@ def may_be_disturbed() -> bool:
     On the main thread, where handlers run, with a handler of the user's for another signal: an alarm's, which raises,
     or calls a flow. What is raised in a thread from outside, by PyThreadState_SetAsyncExc, nobody can foresee.
     """
-    handlers: list[Any] = [raw.getsignal(number) for number in OTHERS] if on_main_thread() else []
-    return any(map(callable, handlers))
+    if not on_main_thread():
+        return False
+    handlers: map[Any] = map(raw.getsignal, OTHERS)
+    return not SET_BY_NOBODY.issuperset(map(type, handlers))
 
 
 def undisturbed(function: Callable[[], T], deferred: Sequence[int] = DEFERRED) -> T:

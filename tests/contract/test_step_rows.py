@@ -70,7 +70,7 @@ async def test_a_step_whose_value_lies_apart_is_kept_under_the_key_that_its_row_
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_step_that_is_run_again_leaves_nothing_of_the_first_time(store: Store, way: str) -> None:
     went = [["RUNNING", "Running", NOON, None], ["CRASHED", "Crashed", NOON + SECOND, "it was killed"]]
-    first = {"state_type": "CRASHED", "state_name": "Crashed", "message": "it was killed", "history": went}
+    first: dict[str, Any] = {"state_type": "CRASHED", "state_name": "Crashed", "message": "it was killed", "history": went}
     await store.append(begins(1))
     await store.append(steps(step_row(1, data=None, name="first", tags=["a"], run_count=3, **first)))
     await store.append(WAYS[way])
@@ -116,7 +116,7 @@ async def test_the_file_holds_the_same_of_a_step_however_it_is_written(
     tmp_path_factory: pytest.TempPathFactory, name: str, said: str, value: str
 ) -> None:
     store = SQLiteStore(Path(tmp_path_factory.mktemp("odd")) / "odd.db")
-    told = {"task_name": name, "step_args": "d" * 32 + said, "data": f'"{value!a}"'}
+    told: dict[str, Any] = {"task_name": name, "step_args": "d" * 32 + said, "data": f'"{value!a}"'}
     await store.append(begins(1))
     await store.append(steps(step_row(1, **told)))
     await store.append(steps(step_row(2, **told), step_row(3, **told)))

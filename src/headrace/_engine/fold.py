@@ -32,6 +32,7 @@ from headrace._model.events import (
 from headrace._model.ids import prefix_of, trace_text
 from headrace._model.steps import IN_ROW
 from headrace._ports import Batch
+from headrace._ports.stores import DICT, LIST
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
 NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, READ, RECALL, RESULT)
@@ -55,15 +56,15 @@ class Heard:
         pasts: What is on record of the durable runs that are told of, by the prefix of the runs' ids.
     """
 
-    began: list[Run] = attrs.Factory(list[Run])
-    ended: list[Run] = attrs.Factory(list[Run])
-    undone: list[tuple[Run, int]] = attrs.Factory(list[tuple[Run, int]])
-    grouped: list[tuple[Group, int]] = attrs.Factory(list[tuple[Group, int]])
-    answers: list[Answer] = attrs.Factory(list[Answer])
+    began: list[Run] = attrs.Factory(LIST)
+    ended: list[Run] = attrs.Factory(LIST)
+    undone: list[tuple[Run, int]] = attrs.Factory(LIST)
+    grouped: list[tuple[Group, int]] = attrs.Factory(LIST)
+    answers: list[Answer] = attrs.Factory(LIST)
     whole: bool = False
-    recalls: list[tuple[Collection[str], Any]] = attrs.Factory(list[tuple[Collection[str], Any]])
-    errands: list[tuple[Any, Any]] = attrs.Factory(list[tuple[Any, Any]])
-    pasts: dict[str, Any] = attrs.Factory(dict[str, Any])
+    recalls: list[tuple[Collection[str], Any]] = attrs.Factory(LIST)
+    errands: list[tuple[Any, Any]] = attrs.Factory(LIST)
+    pasts: dict[str, Any] = attrs.Factory(DICT)
 
     def lose(self, root_ids: Collection[str]) -> set[str]:
         """Hear that other processes have the durable runs *root_ids*; give the prefixes of what is theirs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypedDict, Unpack, runtime_checkable
 
 import attrs
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from headrace._ports.signals import Signals
 
 Row = Sequence[Any]
+
+# `list[Row]` makes one as well, but takes five times as long: 3 us of each step.
+LIST: Final[Callable[[], list[Any]]] = list
+DICT: Final[Callable[[], dict[str, Any]]] = dict
 
 
 @attrs.define
@@ -34,17 +38,17 @@ class Batch:
             for is there and not among *read*, or where somebody has asked something of it that it has not heard.
     """
 
-    flow_runs: list[Row] = attrs.Factory(list[Row])
-    task_runs: list[Row] = attrs.Factory(list[Row])
-    kept_runs: list[Row] = attrs.Factory(list[Row])
-    logs: list[Row] = attrs.Factory(list[Row])
-    results: list[StoredResult] = attrs.Factory(list[StoredResult])
+    flow_runs: list[Row] = attrs.Factory(LIST)
+    task_runs: list[Row] = attrs.Factory(LIST)
+    kept_runs: list[Row] = attrs.Factory(LIST)
+    logs: list[Row] = attrs.Factory(LIST)
+    results: list[StoredResult] = attrs.Factory(LIST)
     strict: bool = False
-    owned: list[Row] = attrs.Factory(list[Row])
-    fences: dict[str, int] = attrs.Factory(dict[str, int])
-    released: list[str] = attrs.Factory(list[str])
-    read: list[Row] = attrs.Factory(list[Row])
-    suspended: list[Suspension] = attrs.Factory(list[Suspension])
+    owned: list[Row] = attrs.Factory(LIST)
+    fences: dict[str, int] = attrs.Factory(DICT)
+    released: list[str] = attrs.Factory(LIST)
+    read: list[Row] = attrs.Factory(LIST)
+    suspended: list[Suspension] = attrs.Factory(LIST)
 
     def __len__(self) -> int:
         rows = len(self.flow_runs) + len(self.task_runs) + len(self.kept_runs) + len(self.logs) + len(self.results)

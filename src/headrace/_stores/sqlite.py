@@ -44,7 +44,7 @@ SILENCE: Final = 2.0  # seconds of waiting before it is said, so that nobody tak
 IMPATIENCE: Final = 0.5  # once a wait was in vain, so that plain runs go on beside a file that is never given free
 TURN: Final = 1.0
 CACHE: Final = 16_000  # KB. A thousand flows at once touch as many pages at each step; SQLite's own number holds 500.
-PAGES: Final = 4_000  # of the write-ahead log, 16 MB, which are then moved over to the file: each page once
+PAGES: Final = 1_000  # of the write-ahead log, which are then moved over to the file: SQLite's own number
 BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -89,7 +89,6 @@ class SQLiteStore:
             self.file = self.found()
             self.patiently("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA cache_size = -{CACHE}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES}")
             self.create(connection)
         except (OSError, sqlite3.Error) as error:
             await self.close()
