@@ -58,7 +58,7 @@ class BackOffice:
         owed: Durable runs whose rows it could not take; written with the next batch that it takes.
         due: What such runs have come to, likewise.
         halfway: What was folded on another thread, and could not be written there at once.
-        late: What was committed on other threads, and is to be told the observer.
+        late: What was committed, on other threads or of steps alone, and is to be told the observer.
         prompt: How many commits there were on other threads since the last one here.
         lent: The commit that is under way on another loop, see `_beside`; nothing else is committed meanwhile.
         wants: Whether none is to begin there, since this one waits for its turn.
@@ -146,7 +146,7 @@ class BackOffice:
 
     def work(self) -> None:
         """Run the thread's loop. Made by hand, so that no event loop policy of the application reaches in here."""
-        self.loop = loop = LightLoop()
+        self.loop = self.light = loop = LightLoop()
         self.bell = asyncio.Event()
         self.ready.set()
         try:
@@ -158,7 +158,7 @@ class BackOffice:
     async def commit_until_closed(self) -> None:
         """Commit what arrives until asked to close and nothing is left."""
         journal = self.journal
-        worked = False
+        worked = rung = False
         prompt = 0  # as of the last nap
         while True:
             if self.look_is_due():
@@ -167,7 +167,8 @@ class BackOffice:
                 await rounds.deliver(self)
                 await rounds.renew(self)
                 await rounds.recover(self)
-            self.tell_late()
+            if not rung or len(self.late) > promptly.HANDFUL:
+                self.tell_late()
             if self.young or self.owed or self.due:
                 await self.grow()
             if journal.opened is not None:
@@ -181,8 +182,9 @@ class BackOffice:
                 continue
             if (worked or prompt != self.prompt) and not self.closing:
                 worked, prompt = False, self.prompt
-                await self.nap()
+                rung = await self.nap()
                 continue
+            self.tell_late()
             # Asleep first, then a last look: who tells in between rings the bell.
             self.bell.clear()
             journal.asleep = True
@@ -218,16 +220,17 @@ class BackOffice:
             self.young = dict.fromkeys([] if few else [run for run, old in self.young.items() if not old], True)
             await self.commit(*fold((), [*self.owed, *grown]), ())
 
-    async def nap(self) -> None:
+    async def nap(self) -> bool:
         """
-        Rest a moment without being asleep: only who asks rings, who merely tells does not.
+        Rest a moment without being asleep: only who asks rings, who merely tells does not. Tell whether somebody did.
 
         A ring costs the teller 10 us and often the interpreter's lock; tellers that come one by one would pay it each.
         """
+        await asyncio.sleep(0)  # who is to be called back is: nobody is while it dozes
         self.bell.clear()
-        alarm = asyncio.get_running_loop().call_later(NAP, self.bell.set)
-        await self.bell.wait()
-        alarm.cancel()
+        if self.closing or not promptly.theirs(self.journal.told):
+            return True
+        return await self.light.rested(self.bell, NAP)
 
     def alarm_is_late(self) -> bool:
         """Tell whether the time to look has come meanwhile: its alarm rang while nobody waited for the bell."""
@@ -315,8 +318,11 @@ class BackOffice:
             if heard.recalls:
                 await self.recall(heard.recalls)
             await self.commit(batch, heard, events)
-        self.tell_late()
-        hand_on(self.journal.observer, heard)
+        if len(events) <= promptly.HANDFUL and promptly.plain(events):
+            self.late.append(heard)  # behind the answer, for which somebody waits
+        else:
+            self.tell_late()
+            hand_on(self.journal.observer, heard)
         self.reply(heard.answers, self.problem or stopping)
         for work, answer in heard.errands:
             await self.run_errand(work, answer)
@@ -444,7 +450,7 @@ class BackOffice:
         self.lost += lost
 
     def tell_late(self) -> None:
-        """Hand on what was committed on other threads."""
+        """Hand on what was committed, and nobody waited for the spans of."""
         while self.late:
             hand_on(self.journal.observer, self.late.popleft())
 

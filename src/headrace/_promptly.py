@@ -7,6 +7,7 @@ step and its commit. Spans are still made by the back office, a moment later.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from headrace._engine.fold import Heard
 from headrace._engine.journal import SAFE, Event, Journal, Said
 from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
+from headrace._loops import idle
 from headrace._model.events import ASK, LOG, READ, RESULT
 from headrace._ports import Batch, Store
 from headrace._undisturbed import may_be_disturbed, undisturbed
@@ -55,11 +57,11 @@ def commit(office: Office, on_loop: bool) -> Said | None:
     Commit what was told, on this thread; give what went wrong, or None where the back office is to do it.
 
     It is where the store awaits something or somebody, where there is more than a handful to write, or more to do than
-    to write, where a signal may be heard amid it, and now and then; *on_loop*, where no other flow is to be held up,
-    also where it waits for the disk.
+    to write, where a signal may be heard amid it, and now and then; *on_loop*, where nothing else is to be held up,
+    also where it waits for the disk, unless the loop has nothing else to do.
     """
     store = office.store
-    if store.suspends or (on_loop and not store.quick) or may_be_disturbed():
+    if store.suspends or (on_loop and not store.quick and not idle(asyncio.get_running_loop())) or may_be_disturbed():
         return None
     return undisturbed(lambda: attempt(office))
 

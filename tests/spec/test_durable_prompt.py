@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import anyio.lowlevel
 import attrs
 import pytest
 
@@ -68,21 +70,52 @@ def counting(form: Form) -> Callable[[], int]:
     return lambda: form.run(counts)
 
 
-@pytest.mark.parametrize(
-    ("synchronous", "blocks", "here"),
-    [("NORMAL", True, True), ("NORMAL", False, True), ("FULL", True, True), ("FULL", False, False)],
-)
-def test_who_waits_for_a_step_commits_it_but_no_loop_waits_for_a_disk(
-    tmp_path: Path, synchronous: str, blocks: bool, here: bool
-) -> None:
-    counts = counting(Form("sync" if blocks else "async"))
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+def test_who_waits_for_a_step_commits_it(tmp_path: Path, synchronous: str, form: Form) -> None:
+    counts = counting(form)
     with watched(tmp_path, synchronous) as store:
         assert counts() == sum(range(STEPS))
         (run,) = runs.flow_runs()
         assert [one.state.result() for one in runs.task_runs(run)] == list(range(STEPS))
 
-    alone = store.by.count(threading.current_thread().name)
-    assert alone > STEPS // 2 if here else set(store.by) == {OFFICE}
+    assert store.by.count(threading.current_thread().name) > STEPS // 2
+
+
+@contextmanager
+def at_work(what: str) -> Generator[None]:
+    """Have the loop that runs have something to do beside a flow."""
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+
+    async def busy() -> None:
+        while True:
+            await anyio.lowlevel.checkpoint()
+
+    with near, far:
+        if what == "a file":
+            loop.add_reader(near, int)
+        beside = loop.create_task(busy()) if what == "a task" else loop.call_later(0.9 if what == "a timer" else 9, int)
+        yield
+        beside.cancel()
+        loop.remove_reader(near)
+
+
+@pytest.mark.parametrize("what", ["a file", "a task", "a timer", "nothing"])
+def test_a_loop_that_has_anything_else_to_do_waits_for_no_disk(tmp_path: Path, what: str) -> None:
+    @task
+    async def step(number: int) -> int:
+        return number
+
+    @flow(durable=True)
+    async def counts() -> None:
+        with at_work(what):
+            for number in range(10):
+                await step(number)
+
+    with watched(tmp_path, "FULL") as store:
+        asyncio.run(counts())
+
+    assert (set(store.by) == {OFFICE}) is (what != "nothing")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -163,9 +196,12 @@ def test_steps_of_several_threads_are_all_on_record_when_their_callers_go_on(tmp
         assert [len(runs.task_runs(one)) for one in found] == [STEPS] * threads
 
 
-def test_all_spans_are_made_by_the_time_that_the_flow_returns(tmp_path: Path, form: Form, app: Tracing) -> None:
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+def test_all_spans_are_made_by_the_time_that_the_flow_returns(
+    tmp_path: Path, form: Form, app: Tracing, synchronous: str
+) -> None:
     counts = counting(form)
-    with watched(tmp_path, "NORMAL"):
+    with watched(tmp_path, synchronous):
         counts()
 
         assert len(app.spans().named("step")) == STEPS
