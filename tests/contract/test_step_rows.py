@@ -70,7 +70,12 @@ async def test_a_step_whose_value_lies_apart_is_kept_under_the_key_that_its_row_
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_step_that_is_run_again_leaves_nothing_of_the_first_time(store: Store, way: str) -> None:
     went = [["RUNNING", "Running", NOON, None], ["CRASHED", "Crashed", NOON + SECOND, "it was killed"]]
-    first: dict[str, Any] = {"state_type": "CRASHED", "state_name": "Crashed", "message": "it was killed", "history": went}
+    first: dict[str, Any] = {
+        "state_type": "CRASHED",
+        "state_name": "Crashed",
+        "message": "it was killed",
+        "history": went,
+    }
     await store.append(begins(1))
     await store.append(steps(step_row(1, data=None, name="first", tags=["a"], run_count=3, **first)))
     await store.append(WAYS[way])

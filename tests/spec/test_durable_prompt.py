@@ -118,6 +118,31 @@ def test_a_loop_that_has_anything_else_to_do_waits_for_no_disk(tmp_path: Path, w
     assert (set(store.by) == {OFFICE}) is (what != "nothing")
 
 
+def test_a_loop_has_a_turn_after_some_steps_that_were_committed_there(tmp_path: Path) -> None:
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    @task
+    async def step(number: int) -> int:
+        return number
+
+    @flow(durable=True)
+    async def counts() -> int:
+        turn()
+        before = turns
+        for number in range(STEPS):
+            await step(number)
+        return turns - before
+
+    with watched(tmp_path, "NORMAL") as store:
+        assert asyncio.run(counts()) >= STEPS // 10
+    assert store.by.count(threading.current_thread().name) > STEPS // 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
 def test_a_signal_amid_a_commit_is_heard_after_it(tmp_path: Path, synchronous: str, number: int) -> None:

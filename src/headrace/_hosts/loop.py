@@ -212,9 +212,9 @@ class LoopHost(Rooted):
             if said is not None:
                 self.in_a_row += 1
                 return said.problem
-        self.in_a_row = 0
+        in_a_row, self.in_a_row = self.in_a_row, 0
         if commits is None or commits.asked or commits.desk is not desk:
-            alone = commits is not None and len(commits.waiting) == 1
+            alone = not in_a_row and commits is not None and len(commits.waiting) == 1
             commits = self.commits[loop] = Commits(desk)
             future = commits.join(whole=whole)
             if alone:
