@@ -465,10 +465,7 @@ class SQLiteStore:
     async def facts(self) -> dict[str, str]:
         """Say where the data is, how large, and how SQLite keeps it."""
         async with self.reading() as (connection, _):
-            found: dict[str, str] = {
-                "database": self.where,
-                "size": f"{self.size() / 1e6:.1f} MB",
-            }
+            found = {"database": self.where, "size": f"{self.size() / 1e6:.1f} MB"}
             for name, statement in (
                 ("SQLite", "SELECT sqlite_version()"),
                 ("journal mode", "PRAGMA journal_mode"),
