@@ -332,7 +332,7 @@ def test_a_step_that_ends_amid_the_commit_of_another_has_its_own_commit_then(pla
             ended.set()
             asyncio.get_running_loop().call_later(0.1, place.go_on, place.process)
 
-        return await asyncio.gather(other(), counting(place, end))
+        return [*await asyncio.gather(other(), counting(place, end))]
 
     assert asyncio.run(both()) == [1, RIGHT]
     assert sorted(place.on_record()) == sorted([1, *range(STEPS)])

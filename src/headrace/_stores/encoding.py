@@ -80,6 +80,17 @@ def step_text(row: Sequence[Any]) -> str:
     return f"{run_id}{start:019d}{end:019d}{step_id}{len(name):03d}{len(told):03d}{name}{told}{data}"
 
 
+def goes_alone(row: Sequence[Any]) -> bool:
+    """Tell whether *row* is a step's whose values a statement takes as they are: none is a list, or to be cleaned."""
+    if len(row) <= DATA or row[TAGS] is not None or row[HISTORY] is not None:
+        return False
+    for place in SAID:
+        text = row[place]
+        if text is not None and not keeps_length(text):
+            return False
+    return True
+
+
 def fits(text: str) -> bool:
     """Tell whether three digits tell how long *text* is in SQLite."""
     return len(text) < LONG and keeps_length(text)
@@ -112,12 +123,8 @@ def lone_step(row: Sequence[Any], fence: tuple[str, int]) -> Statement | None:
     """Do what `only_steps` does for the *row* of a single one, of the run that *fence* names."""
     if is_plain_step(row):
         return schema.WRITE_PLAIN_STEP, (row[0], row[2], row[4], row[5], *row[STEP : DATA + 1], *fence)
-    if len(row) <= DATA or row[TAGS] is not None or row[HISTORY] is not None:
+    if not goes_alone(row):
         return None
-    for place in SAID:
-        text = row[place]
-        if text is not None and not keeps_length(text):
-            return None
     above = row[1] if row[STEP] is None else None
     return schema.WRITE_STEP, (row[0], above, *row[2:], *NULLS[len(row) :], *fence)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from headrace._homes import quietly
 from headrace._ports import Batch
-from headrace._stores.encoding import lone_step
+from headrace._stores.postgres_encoding import lone_step
 from headrace._stores.postgres_link import CLOSE_WITHIN, Connection, Link
 from headrace._stores.postgres_writing import LONE_STEP
 from headrace.errors import StoreUnavailable

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace._ports import Batch, Row
-from headrace._stores.encoding import as_json, cleaned, result_row
+from headrace._stores.encoding import NULLS, as_json, cleaned, goes_alone, result_row
 from headrace._stores.postgres_writing import OWNED_COLUMNS, SUSPENDED_COLUMNS
 from headrace._stores.rows import FLOW_COLUMNS, LOG_COLUMNS, RESULT_COLUMNS, TASK_COLUMNS, with_key
 
@@ -47,6 +47,14 @@ def is_step(batch: Batch) -> bool:
     """Tell whether *batch* is one step of a durable run, and nothing else."""
     alone = len(batch) == len(batch.task_runs) == len(batch.fences) == 1
     return alone and batch.strict and not (batch.owned or batch.released or batch.read)
+
+
+def lone_step(batch: Batch) -> tuple[Any, ...] | None:
+    """Give the values of LONE_STEP, which writes *batch*, where that is one step, all of it in one row; else None."""
+    if not is_step(batch) or not goes_alone(batch.task_runs[0]):
+        return None
+    row, (fence,) = batch.task_runs[0], batch.fences.items()
+    return (*row, *NULLS[len(row) :], *fence)
 
 
 def objects(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
