@@ -85,10 +85,9 @@ class BackOffice:
         self.prompt, self.wants = 0, False
         self.young: dict[Run, bool] = {}
         self.grown = self.renewed = self.looked = self.learned = 0.0
-        self.rung = False
         # Set while a flow runs here: when to look for requests. Made anew for each look.
         self.alarm: asyncio.TimerHandle | None = None
-        self.deaf = self.beats = False
+        self.rung = self.deaf = self.beats = False
         # In progress before this office was there, so a forked child's parent's: what is asked of them is not for us.
         self.foreign = frozenset(journal.live)
         self.commits = 0
@@ -162,11 +161,7 @@ class BackOffice:
         prompt = 0  # as of the last nap
         while True:
             if self.look_is_due():
-                rounds.heed(self)
-                await rounds.look(self)
-                await rounds.deliver(self)
-                await rounds.renew(self)
-                await rounds.recover(self)
+                await rounds.go(self)
             if not rung or len(self.late) > promptly.HANDFUL:
                 self.tell_late()
             if self.young or self.owed or self.due:

@@ -43,6 +43,15 @@ class Office(Protocol):
     foreign: frozenset[str]
 
 
+async def go(office: Office) -> None:
+    """Go one round, but for `learn`, which has a time of its own."""
+    heed(office)
+    await look(office)
+    await deliver(office)
+    await renew(office)
+    await recover(office)
+
+
 async def learn(office: Office, ledger: Ledger) -> None:
     """Have the ledger know which keys the store holds: at first all, some thousands at a time, then new ones."""
     now = asyncio.get_running_loop().time()

@@ -11,7 +11,6 @@ from headrace._ports.stores import Beside as Beside
 from headrace._ports.stores import Codec as Codec
 from headrace._ports.stores import Lending as Lending
 from headrace._ports.stores import Limits as Limits
-from headrace._ports.stores import Owners as Owners
 from headrace._ports.stores import Results as Results
 from headrace._ports.stores import ResultStorage as ResultStorage
 from headrace._ports.stores import Ringing as Ringing
