@@ -18,7 +18,8 @@ from headrace import _promptly as promptly
 from headrace._engine.fold import Heard
 from headrace._engine.journal import Answer, Event, Journal
 from headrace._homes import quietly
-from headrace._ports import Batch, Beside
+from headrace._ports import Batch
+from headrace._ports.beside import Beside
 from headrace._undisturbed import may_be_disturbed, undisturbed
 
 PATIENCE: Final = 0.2  # seconds without a sign of life; a loop that calls a sync flow waits for the back office itself

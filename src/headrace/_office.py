@@ -32,7 +32,8 @@ from headrace._model.events import ASK, ERRAND, RECALL
 from headrace._model.ids import prefix_of
 from headrace._model.records import StoredResult
 from headrace._observing import hand_on
-from headrace._ports import Batch, Lending, Ringing, Store
+from headrace._ports import Batch, Ringing, Store
+from headrace._ports.beside import Lending
 from headrace.errors import LostRun, Occupied, StaleRuns, StoreUnavailable
 
 BATCH: Final = 2_000

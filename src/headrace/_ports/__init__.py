@@ -7,9 +7,7 @@ from typing import Any, Protocol
 
 from headrace._model.events import Transition
 from headrace._ports.stores import Batch as Batch
-from headrace._ports.stores import Beside as Beside
 from headrace._ports.stores import Codec as Codec
-from headrace._ports.stores import Lending as Lending
 from headrace._ports.stores import Limits as Limits
 from headrace._ports.stores import Results as Results
 from headrace._ports.stores import ResultStorage as ResultStorage
