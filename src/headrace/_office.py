@@ -77,13 +77,12 @@ class BackOffice:
         self.busy = threading.RLock()
         self.closing = self.ended = self.opened = False
         self.problem: Exception | None = None
-        self.lost = 0
         self.owed: list[Run] = []
         self.due: list[StoredResult] = []
         self.halfway: tuple[list[Event], Batch, Heard] | None = None
         self.late: deque[Heard] = deque()
         self.lent: beside.Lent | None = None
-        self.prompt, self.wants = 0, False
+        self.wants = False
         self.young: dict[Run, bool] = {}
         self.grown = self.renewed = self.looked = self.learned = 0.0
         # Set while a flow runs here: when to look for requests. Made anew for each look.
@@ -91,7 +90,7 @@ class BackOffice:
         self.rung = self.deaf = self.beats = False
         # In progress before this office was there, so a forked child's parent's: what is asked of them is not for us.
         self.foreign = frozenset(journal.live)
-        self.commits = 0
+        self.commits = self.prompt = self.lost = 0
         self.pid = os.getpid()
         self.beside = store.beside if isinstance(store, Lending) else None
         self.on_loop = partial(beside.commit, self)
