@@ -305,10 +305,12 @@ class Runtime:
 
 
 def leave_behind(opening: Opening) -> None:
-    """Have the durable runs in *opening*, which is being left, end as Crashed: others may take them up."""
+    """Have the durable runs in *opening*, which is being left, be unloaded, or end as Crashed: others take them up."""
+    now = opening.journal.now()
     for run in list(opening.journal.live.values()):
-        if run.scope.past is not None and run.call is not None and run.call.crew is opening.crew:
-            run.scope.past.leaves = True
+        past = run.scope.past
+        if past is not None and run.call is not None and run.call.crew is opening.crew:
+            past.leaves = not past.strands.rest(run, now)
 
 
 def left_by(error: BaseException) -> str:

@@ -56,11 +56,17 @@ class Branch(Gate):
         """Begin; in a durable run as the task run that is known by *turn*."""
         body: Coroutine[Any, Any, None] = self.body() if turn is None else branch_run(turn, self.body)
         self.task = asyncio.get_running_loop().create_task(body)
-        self.task.add_done_callback(lambda _: self.close())
+        self.task.add_done_callback(self.ended)
 
     async def body(self) -> None:
         """Await it. The value is kept here: a task would look into it for futures and states."""
         self.value = await self.awaitable
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Be over; how one ends that has not won is no news for the log."""
+        if not task.cancelled():
+            task.exception()
+        self.close()
 
     def close(self) -> None:
         """Be over; where it never began, without a warning that it was not awaited."""
@@ -152,7 +158,7 @@ async def decided(host: Host, entrants: list[Entrant], limit: float) -> Entrant 
             if isinstance(one, Branch):
                 one.begin(None if order is None else f"{order.id} {entrants.index(one)}")
         if racing:
-            won = await first(host, racing, limit if known is None else FOREVER)
+            won = await first(host, racing, limit, order=order) if known is None else await first(host, racing, FOREVER)
     except BaseException:
         await end(host, entrants, LEFT)
         raise

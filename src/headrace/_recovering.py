@@ -14,11 +14,11 @@ from headrace._engine.life import drive
 from headrace._homes import quietly
 from headrace._loading import known
 from headrace._model.records import FlowRun
-from headrace._resuming import InTurn, claimed, going_on
+from headrace._resuming import InTurn, about_to_begin, claimed, going_on
 from headrace._runtime import Opening
 from headrace._submission import submit
+from headrace._waking import Waker
 from headrace.errors import CrewGone, HeadraceError, NotResumable, RunHeld, StoreUnavailable
-from headrace.futures import Future
 
 TURNED_AWAY: Final = 10  # runs at a look: to see that it is not the turn of one takes some reads of 0.2 ms
 log: Final = logging.getLogger("headrace.engine")
@@ -51,8 +51,8 @@ class Recovery:
 
     Attributes:
         passed: The runs that are not for it, or that it has failed to take up; it does not try them again.
-        trying: Those that it is taking up, or has taken up; each until it has ended here. One that waits for its turn
-            is in no list of what is in progress.
+        trying: Those that it is taking up. One that waits for its turn is in no list of what is in progress.
+        waker: Takes up those that were unloaded.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -60,24 +60,33 @@ class Recovery:
         self.loop: Any = opening.loop
         self.passed: set[str] = set()
         self.trying: set[str] = set()
+        self.waker = Waker(opening, known_here)
         self.tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to look, and go on twice a second."""
         journal = self.opening.journal
         at_work.setdefault(self.opening.runtime, []).append(self)
-        journal.recovering = self.heard
-        journal.ask(lambda _problem: None)
+        journal.recovering, journal.waking = self.heard, self.waker
+        if self.loop is None:
+            journal.ask(lambda _problem: None)
+        else:
+            self.waker.at(journal.now())
 
     def stop(self) -> None:
         """Take up no more; those that were opened earlier and are not closed yet go on."""
         others = at_work[self.opening.runtime]
         others.remove(self)
-        self.opening.journal.recovering = others[-1].heard if others else None
+        journal = self.opening.journal
+        journal.recovering = others[-1].heard if others else None
+        journal.waking = others[-1].waker if others else None
+        self.waker.stop()
 
     def heard(self, run_ids: Iterable[str]) -> None:
         """Hear of runs that were left behind; on the back office's thread, where nothing is to be waited for."""
-        fresh = [run_id for run_id in run_ids if run_id not in self.passed and run_id not in self.trying]
+        live = self.opening.journal.live
+        others = [one for one in run_ids if one not in live and not about_to_begin(one)]
+        fresh = [one for one in others if one not in self.passed and one not in self.trying]
         self.trying.update(fresh)
         if not fresh:
             return
@@ -106,12 +115,11 @@ class Recovery:
     async def take_up(self, host: Any, run_id: str) -> bool:
         """Have the run *run_id* go on here, unless it is somebody else's; tell whether its turn had come."""
         opening = self.opening
-        future: Future[Any] | None = None
         try:
             if opening.crew.finishing or opening.crew.stopping is not None:
                 return True  # it is being left: what it takes up now would never begin
             flow, past, args, kwargs = await claimed(host, opening.journal, run_id, known_here, turns=True)
-            future = going_on(past, lambda: submit(flow, args, kwargs, opening))
+            going_on(past, lambda: submit(flow, args, kwargs, opening))
         except InTurn as reason:
             log.debug("Not taken up yet: %s", reason)
             return False
@@ -123,8 +131,5 @@ class Recovery:
             self.passed.add(run_id)
             log.warning("A durable run that was left behind cannot go on: %s", error)
         finally:
-            if future is None:
-                self.trying.discard(run_id)
-            else:
-                future.add_done_callback(lambda _ended: self.trying.discard(run_id))
+            self.trying.discard(run_id)
         return True

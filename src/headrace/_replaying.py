@@ -15,9 +15,10 @@ from typing import Any, Literal
 import attrs
 
 from headrace import _runtime
-from headrace._engine.past import Beyond, Past
+from headrace._engine.past import Past
 from headrace._engine.runs import Run
 from headrace._engine.step_names import Recorded, called
+from headrace._engine.waits import Beyond
 from headrace._loading import NotFound
 from headrace._model.records import FlowRun, TaskRun
 from headrace._model.states import State

@@ -7,7 +7,7 @@ Who has a run is a row with an epoch: whoever moves it on has it, and what its l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import copy_context
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -18,6 +18,7 @@ from headrace._engine.life import LEFT
 from headrace._engine.past import PARAMETERS, Past
 from headrace._engine.step_names import transitions
 from headrace._loading import NotFound, loaded
+from headrace._model.events import SUSPENDED
 from headrace._model.records import FlowRun, Owned
 from headrace._owners import PROCESS, SILENCE, dead
 from headrace._ports import Host, Store
@@ -50,7 +51,7 @@ def held(owned: Owned, leases: dict[str, int], journal: Journal) -> float | None
 def about_to_begin(run_id: str) -> bool:
     """Tell whether this process has taken the run *run_id* to go on with it, and has not begun yet."""
     past = claims.get(run_id)
-    return past is not None and not past.taken
+    return past is not None and not past.begun
 
 
 async def one_of(store: Store, run_id: str) -> FlowRun:
@@ -144,15 +145,28 @@ async def take(store: Store, journal: Journal, run: FlowRun, owned: Owned, turns
     await past.load(store)  # only now: what its last owner does from here on is not recorded
     if crashes >= CRASHES:
         past.doom = CrashLoop(run.id, crashes)
-    past.trace_id = None if run.trace_id is None else int(run.trace_id, 16)
-    if past.root is not None:
-        past.earlier = transitions(past.root)
-    if owned.suspended:
-        return past
-    past.taken_over()
-    if not past.earlier or past.earlier[-1][0] != CRASHED:
+    follow(past)
+    if not past.earlier or past.earlier[-1][0] not in {CRASHED, SUSPENDED}:
         past.earlier.append((CRASHED, now, f"Its owner, {owned.owner}, ended or was silent for longer than its lease"))
     return past
+
+
+def follow(past: Past) -> None:
+    """Have what goes on from *past*, which has been read, follow the states and the spans that there were."""
+    past.taken_over()
+    if past.root is not None:
+        past.trace_id = None if past.root.trace_id is None else int(past.root.trace_id, 16)
+        past.earlier = transitions(past.root)
+
+
+async def read(store: Store, owned: Collection[Owned]) -> list[tuple[Owned, Past]]:
+    """Give what is on record of suspended runs, under the epoch of who claims them next."""
+    found = [(one, Past(one.run_id, one.epoch + 1)) for one in owned]
+    histories = await store.histories([one.run_id for one in owned])
+    for one, past in found:
+        past.hold(histories.get(one.run_id))
+        follow(past)
+    return found
 
 
 def parameters(past: Past, journal: Journal) -> tuple[tuple[Any, ...], dict[str, Any]]:

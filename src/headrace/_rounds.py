@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from headrace._engine.journal import Journal
 from headrace._engine.ledger import LEASE, Ledger
+from headrace._engine.life import unloads
 from headrace._engine.signals_lines import ring, waits, wake
 from headrace._model.records import FlowRun, Owned, Request, nanoseconds
 from headrace._owners import PROCESS, dead, gone
@@ -48,6 +49,7 @@ async def go(office: Office) -> None:
     heed(office)
     await look(office)
     await deliver(office)
+    await rouse(office)
     await renew(office)
     await recover(office)
 
@@ -225,6 +227,23 @@ async def deliver(office: Office) -> None:
         log.debug("Signals from other processes cannot be heard: %s: %s", type(error).__name__, error)
 
 
+async def rouse(office: Office) -> None:
+    """Tell who takes up unloaded runs when there is something for him: one is due, or may have ended elsewhere."""
+    waking, journal = office.journal.waking, office.journal
+    if waking is None:
+        return
+    try:
+        now = journal.now()
+        with office.busy:
+            due, following = await office.store.owners.due(now, 1)
+        if due or any(promise.awaited for promise in journal.held()):
+            waking.at(now)
+        elif following is not None:
+            waking.at(following)
+    except Exception as error:  # as in `look`
+        log.debug("Durable runs that are due cannot be looked for: %s: %s", type(error).__name__, error)
+
+
 async def recover(office: Office) -> None:
     """Tell who takes up durable runs which were left behind by others."""
     journal = office.journal
@@ -251,8 +270,9 @@ async def left_behind(store: Store, journal: Journal) -> list[Owned]:
 
 def pass_on(office: Office, request: Request) -> bool:
     """Have the run that *request* is for do what it says; tell whether that is something it can."""
-    if request.what != "cancel":
-        return False
+    run = office.journal.live.get(request.run_id)
+    if request.what != "cancel" or (run is not None and unloads(run)):
+        return False  # it is heard when the run is taken up again, which is at once
     try:
         office.journal.stop(request.run_id, request.why)
     except Exception:

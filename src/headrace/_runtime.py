@@ -58,6 +58,7 @@ class Runtime:
         logs.set_up(settings.log_level, wall.read)
         self.journal = Journal(draw=draw, level=settings.durability, now=wall.read)
         self.journal.patience = settings.cleanup_seconds
+        self.journal.unload_after = settings.unload_after
         self.journal.open_ledger = self.open_ledger
         self.journal.open_limits = self.open_limits
         self.journal.past_of = _past_of

@@ -84,8 +84,8 @@ class Submission:
         parent = self.parent
         if self.spec.kind == "flow" or parent is None:
             prefix = drawn(self.crew.journal)
-            owner = None
-            return Future(self.spec, prefix, ROOT, owner)
+            held = self.crew.journal.unloaded.pop(prefix + FIRST, None)
+            return held or Future(self.spec, prefix, ROOT, None)
         scope = parent.scope
         own = next(scope.counter) if number is None else number
         return Future(self.spec, scope.prefix, own, scope.flow_run_id)

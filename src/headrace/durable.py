@@ -28,6 +28,7 @@ from headrace.errors import (
     RecordedError,
     RunHeld,
 )
+from headrace.errors.durable import Suspended
 from headrace.errors.steps import CommitInDoubt, StepCommitted, StepTransactionError
 from headrace.sync import run
 
@@ -44,6 +45,7 @@ __all__ = [
     "StepCommitted",
     "StepTransaction",
     "StepTransactionError",
+    "Suspended",
     "now",
     "random",
     "resume",

@@ -288,14 +288,16 @@ async def waited(
     if return_when == "ALL_COMPLETED" or not awaited:
         await host.until(awaited, limit)
     else:
-        await first(host, awaited, limit, return_when)
+        await first(host, awaited, limit, return_when, order)
     found = parted(awaited)
     if order is not None:
         order.note([place for place, one in enumerate(awaited) if one in found.done])
     return found
 
 
-async def first(host: Host, gates: Sequence[Gate], limit: float, return_when: ReturnWhen = "FIRST_COMPLETED") -> Any:
+async def first(
+    host: Host, gates: Sequence[Gate], limit: float, return_when: ReturnWhen = "FIRST_COMPLETED", order: Any = None
+) -> Any:
     """Wait until one of *gates* is open, or has failed, or all are, for *limit* seconds at most; give that one."""
     enough = Gate()
     came: list[Gate] = []
@@ -309,7 +311,7 @@ async def first(host: Host, gates: Sequence[Gate], limit: float, return_when: Re
     for gate in gates:
         gate.when_done(heard)
     try:
-        await host.until([enough], limit)
+        await (host.until([enough], limit) if order is None else order.wait(host, enough, gates, limit))
     finally:
         whole.forget()
         for gate in gates:
@@ -347,10 +349,10 @@ class AsCompleted(Generic[T]):
         self._futures = futures
         self._left = {future: place for place, future in enumerate(futures)}
         self._ended: deque[Any] = deque()
-        self._timeout = seconds(timeout)
-        self._deadline = now() + self._timeout
         self._bell = Gate()
         self._order = order_of("as_completed", len(futures))
+        self._timeout = seconds(timeout) if self._order is None else self._order.patience(futures, seconds(timeout))
+        self._deadline = now() + self._timeout
         # What is on record as given next; None once all of that was given again.
         self._known: list[int] | None = None if self._order is None else self._order.ahead()
         for future in futures:

@@ -29,6 +29,7 @@ class Settings:
             never.
         cleanup_seconds: HEADRACE_CLEANUP_SECONDS; how long a flow waits for the cleanup of what was cancelled with it.
             10.
+        unload_after: HEADRACE_UNLOAD_AFTER; seconds after which a durable run that waits is unloaded from memory. 10.
         persist_results: HEADRACE_PERSIST_RESULTS; whether runs that do not say keep their results: 1 or 0. 0.
         result_storage: HEADRACE_RESULT_STORAGE; the folder or URL where large results lie. HEADRACE_HOME/results.
         result_inline_bytes: HEADRACE_RESULT_INLINE_BYTES; results of so many bytes lie in the database. 16384.
@@ -47,6 +48,7 @@ class Settings:
     durability: str = "batched"
     trace_map_limit: int = 500
     cleanup_seconds: int = 10
+    unload_after: int = 10
     progress: bool = True
     persist_results: bool = False
     result_storage: str | None = None
@@ -74,6 +76,7 @@ class Settings:
             durability=(one_of(given, "HEADRACE_DURABILITY", ("OFF", "BATCHED", "STRICT")) or "BATCHED").lower(),
             trace_map_limit=whole_number(given, "HEADRACE_TRACE_MAP_LIMIT", 500),
             cleanup_seconds=whole_number(given, "HEADRACE_CLEANUP_SECONDS", 10),
+            unload_after=whole_number(given, "HEADRACE_UNLOAD_AFTER", 10),
             progress=one_of(given, "HEADRACE_PROGRESS", ("0", "1")) != "0",
             persist_results=one_of(given, "HEADRACE_PERSIST_RESULTS", ("0", "1")) == "1",
             result_storage=given.get("HEADRACE_RESULT_STORAGE") or None,

@@ -75,6 +75,7 @@ class World:
         commits: How many batches were committed.
         left: How many more are to be, before the process is taken to end.
         away: How many questions for flow runs find no database.
+        fails: How many commits find none.
     """
 
     def __init__(self, kind: str, home: Path) -> None:
@@ -86,7 +87,7 @@ class World:
         self.dead = False
         self.commits = 0
         self.left = NEVER
-        self.away = 0
+        self.away = self.fails = 0
 
     # -- what bodies do -------------------------------------------------------------------------------------------
 
@@ -112,6 +113,9 @@ class World:
 
     def commit(self) -> None:
         """Let a batch be committed, unless the process has ended."""
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailable("here", "it is away")
         if self.left <= 0:
             self.dead = True
         if self.dead:

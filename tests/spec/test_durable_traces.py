@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 import headrace
+from headrace.testing import virtual_time
 from tests.spec.durable_crashes import World, doubling
 from tests.spec.forms import Form, call
 from tests.spec.seen import Seen, Tracing, application
+from tests.spec.unloading import HOUR, come_to, opened, sleep
 
 MICROSECOND = 1_000
 
@@ -189,3 +191,32 @@ def test_what_recorded_steps_had_called_is_made_again_as_it_was(
             assert {**told, "code.function.name": ""} == {**runs[span.id].attributes, "code.function.name": ""}
             assert [name for name, _, _ in span.events] == [name for name, _, _ in runs[span.id].events]
     assert len({span.id for span in after}) == len(after)
+
+
+def test_a_run_that_was_unloaded_is_one_trace_and_one_span(form: Form, world: World, traced: Tracing) -> None:
+    step = doubling(world, form)
+
+    @form.flow()
+    async def part() -> None:
+        await call(step, 1)
+        await sleep(form, HOUR)
+
+    @form.flow(durable=True)
+    async def waits() -> None:
+        await call(part)
+        await call(step, 2)
+
+    async def main(runtime: Any) -> None:
+        await come_to(runtime.submit(waits))
+
+    with virtual_time():
+        opened(world, main)
+
+    (trace,) = {span.trace for span in traced.spans().all}
+    assert trace == world.flow_runs()[0].trace_id
+    whole = [span for span in traced.spans().all if span.is_run]
+    assert sorted(span.name for span in whole) == ["part", "step", "step", "waits"]
+    there = {span.id for span in traced.spans().all}
+    assert {span.parent for span in traced.spans().all} <= {None, *there}
+    (root,) = [span for span in whole if span.name == "waits"]
+    assert (root.end - root.start) // 1_000_000_000 == HOUR

@@ -102,7 +102,10 @@ def heed(run: Run | None) -> None:
 
     Raises:
         BaseException: It has not heard it before: RunCancelled, or CancelledError on a loop.
+        Suspended: It is being unloaded.
     """
+    if run is not None and run.scope.past is not None:
+        run.scope.past.strands.refuse()
     while run is not None and not run.noticed:
         if run.stopping is not None:
             hear(run)

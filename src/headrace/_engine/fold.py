@@ -24,6 +24,7 @@ from headrace._model.events import (
     RESULT,
     ROLLED_BACK,
     RUNNING,
+    SUSPENDED,
     WHOLE,
     Transition,
     clipped,
@@ -83,8 +84,9 @@ class Heard:
     def written(self, batch: Batch) -> None:
         """Hear that *batch* is committed: what has begun in it is on record, what has ended is nobody's any more."""
         begun = [row[0] for row in batch.owned]
-        for past in self.pasts.values() if begun or batch.released else ():
-            past.over = past.over or past.root_id in batch.released
+        gone = [*batch.released, *(one.run_id for one in batch.suspended)]
+        for past in self.pasts.values() if begun or gone else ():
+            past.over = past.over or past.root_id in gone
             if past.root_id in begun:
                 past.parameters = None
 
@@ -106,6 +108,7 @@ def without(batch: Batch, prefixes: Collection[str]) -> Batch:
         {run_id: epoch for run_id, epoch in batch.fences.items() if prefix_of(run_id) not in prefixes},
         [run_id for run_id in batch.released if prefix_of(run_id) not in prefixes],
         kept(batch.read),
+        kept(batch.suspended),
     )
 
 
@@ -198,6 +201,8 @@ def own(run: Run, past: Any, batch: Batch) -> None:
         batch.results.append(past.parameters)
     if (last[0] in ENDED and last[0] != "CRASHED") or last is run.last:
         batch.released.append(run.id)  # one that has crashed waits for who takes it up
+    elif last is SUSPENDED:
+        batch.suspended.append(past.strands.suspension)
 
 
 def above(run: Run, young: dict[Run, bool]) -> list[Any]:
@@ -357,7 +362,7 @@ def flow_row(run: Run) -> tuple[Any, ...]:
         run.parameters,
         None if run.parent is None else run.parent.id,
         run.scope.level,
-        run.scope.journal.owner,
+        "" if stamp is SUSPENDED else run.scope.journal.owner,
         None if trace is None else trace_text(trace.trace_id),
         history(transitions),
         run.result_key,

@@ -7,7 +7,8 @@ One back office takes what has arrived, has it committed, and answers those who 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from headrace._model.events import ASK, ERRAND, RECALL, WHOLE
 from headrace._ports import Observer, Progress
@@ -27,6 +28,14 @@ class Said(NamedTuple):
 SAFE: Final = Said(None)
 
 
+class Waking(Protocol):
+    """Who has unloaded runs go on when they are due. Called from any thread."""
+
+    def at(self, moment: int) -> None:
+        """Hear that one will be due at that *moment*, in nanoseconds since 1970, or is by now."""
+        ...
+
+
 class Journal:
     """
     Where the runs of a process tell what happens to them.
@@ -39,12 +48,15 @@ class Journal:
         owner: Host and process, recorded with each flow run.
         progress: Who shows how far maps and streams are; None where nobody looks.
         patience: Seconds that cancelled runs have to clean up before their flow ends without them.
+        unload_after: Seconds after which a durable run that waits may be unloaded.
         live: The flow runs in progress in this process, by id.
         keeps: What runs do with their results that do not say; None to keep none.
         open_ledger: Makes `ledger`, what this process knows of results, once; not before the first is asked for.
         keeps_results: Whether there is one: not in worker processes.
         open_limits: Makes `limits`, once.
         recovering: Hears, on the back office's thread, of durable runs that others left behind; None: nobody wants to.
+        waking: Who has runs go on here that are due; None: nobody does.
+        unloaded: The promises of runs that were unloaded here, as far as somebody holds them, by the runs' ids.
         at_once: Commits what was told, on the thread that calls it, if that is done in a moment; gives what came of it,
             None where it has to be asked for. Called with whether an event loop runs there.
         on_loop: Begins to commit what was told, on the loop that runs where it is called, if that is a step of a flow
@@ -61,6 +73,7 @@ class Journal:
         self.observer: Observer | None = None
         self.owner = ""
         self.patience: float = 10
+        self.unload_after: float = 10
         self.progress: Progress | None = None
         self.live: dict[str, Any] = {}
         self.keeps: Any = None
@@ -68,6 +81,8 @@ class Journal:
         self.opened: Any = None
         self.open_limits: Callable[[], Any]
         self.recovering: Callable[[list[str]], None] | None = None
+        self.waking: Waking | None = None
+        self.unloaded: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self.at_once: Callable[[bool], Said | None] = nothing
         self.on_loop: Callable[[Answer], bool | None] = nothing
         self.past_of: Callable[[Any], Any] = nothing
@@ -125,6 +140,11 @@ class Journal:
         self.told.append((None, RECALL, 0, (keys, answer)))
         self.asleep = False
         self.wake()
+
+    def held(self) -> list[Any]:
+        """Give the promises of runs that were unloaded here, as far as somebody holds them."""
+        # Not by iterating, which another thread that unloads one would break.
+        return [promise for found in self.unloaded.valuerefs() if (promise := found()) is not None]
 
     def stop(self, run_id: str, why: str) -> bool:
         """Ask the flow run *run_id* to end, for the reason *why*; tell whether it is in progress here."""

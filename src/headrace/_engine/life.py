@@ -136,8 +136,17 @@ def release(run: Run, host: Host) -> None:
         run.home.rest()  # kept: what the body has left behind may ask where that was
     if run.parent is None:
         host.close()
-    if type(run) is FlowRunning:
-        run.scope.journal.live.pop(run.id, None)
+    if run.scope.past is not None:
+        run.scope.past.strands.leave(run)
+    live = run.scope.journal.live
+    if type(run) is FlowRunning and live.get(run.id) is run:  # one that was unloaded may be back by now
+        live.pop(run.id, None)
+
+
+def unloads(run: Run) -> bool:
+    """Tell whether the durable run that *run* is part of is being unloaded: how its code ends does not count."""
+    past = run.scope.past
+    return past is not None and past.strands.state is not None
 
 
 def usual(run: Run, value: Any) -> State[Any]:
@@ -218,7 +227,7 @@ def given_up(call: Call, why: str, at: int) -> tuple[State[Any], int]:
     """Record the run of *call*, which goes on though it was cancelled, as ended; give its state and the moment."""
     run = call.run
     state: State[Any] = State(StateType.CANCELLED, message=f"Its flow went on without it: {why}.")
-    if run is None:
+    if run is None or unloads(run):
         return state, at
     if run.ended:
         return run.final or state, at
@@ -288,6 +297,9 @@ async def failed(
     run: Run, host: Host, raised: Exception, args: Positional, kwargs: Named
 ) -> tuple[Exception, State[Any] | None]:
     """End *run*, out of which *raised* came; give what its caller gets, and its state: None if it was over before."""
+    if unloads(run):
+        await run.scope.past.strands.left_off(run, host)
+        run.scope.past.strands.refuse()
     if run.ended:
         return raised, None
     error = explained(run.spec, raised, args, kwargs)
@@ -340,6 +352,8 @@ async def interrupt(run: Run, host: Host, stop: BaseException) -> Exception | No
     Recorded is what *stop* really was, where the host knows better: SIGTERM comes to a task as a cancellation. Of a
     flow run that was asked to stop while its body was not at work, gives what its caller gets instead.
     """
+    if unloads(run):
+        await run.scope.past.strands.left_off(run, host)
     if run.ended:
         return None
     asked = host.really(run, stop) if type(run) is FlowRunning else stop
@@ -391,6 +405,8 @@ async def remember(run: Run, host: Host, state: State[Any]) -> bool:
 async def over(run: Run, host: Host, value: Any, state: State[Any] | None, return_state: bool) -> Any:
     """End *run*, whose body returned *value*, which stands for *state* if it is one."""
     scope, past = run.scope, run.scope.past
+    if past is not None:
+        past.strands.refuse()
     plain = state is None and not return_state and run.call is None and not run.noticed
     if not plain or past is None or run.spec.hooks["on_completion"] or not past.keeps(run, value):
         return await finish(run, host, state or usual(run, value), return_state)
@@ -409,7 +425,7 @@ async def over(run: Run, host: Host, value: Any, state: State[Any] | None, retur
 
 async def finish(run: Run, host: Host, state: State[Any], return_state: bool) -> Any:
     """End *run* in *state*: tell it, call its hooks, wait until it is recorded where that was promised, and say so."""
-    if run.ended:
+    if run.ended or unloads(run):
         return run.final if return_state else None  # its flow went on without it
     if run.scope.past is not None and run.scope.past.leaves and state.is_cancelled():
         state = State(StateType.CRASHED, message=LEFT, data=state.data)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from headrace._engine import lines
 from headrace._engine.context import resuming
+from headrace._engine.delays import caught_up, delayed
 from headrace._engine.forms import formed
 from headrace._engine.journal import nobody_hears
 from headrace._engine.life import queued
@@ -24,11 +25,13 @@ from headrace._engine.runs import FlowRunning, Run, TaskRunning
 from headrace._engine.sealing import holds, refuse_within, see_same, see_sealed, within
 from headrace._engine.spec import Spec
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
+from headrace._engine.strands import Strands
 from headrace._engine.trails import Placed, Trail
 from headrace._engine.transactions import rejoin
-from headrace._model.events import RESULT, ROLLED_BACK, Transition
+from headrace._engine.waits import Beyond
+from headrace._model.events import RESULT, ROLLED_BACK, SUSPENDED, Transition
 from headrace._model.ids import PREFIX_LENGTH, prefix_of
-from headrace._model.records import FlowRun, StoredResult
+from headrace._model.records import FlowRun, History, StoredResult
 from headrace._model.states import State
 from headrace._model.steps import IN_ROW, SIZE, arguments, as_called, step_id, told
 from headrace._ports import Host, Store
@@ -43,14 +46,6 @@ from headrace.errors import (
 PARAMETERS: Final = "parameters"
 TYPE: Final = "headrace.exception.type"
 SENT_WITHIN: Final = timedelta(seconds=10)  # in which spans are sent, as a rule: the SDK does so every 5
-
-
-class Beyond(BaseException):
-    """The end of a history that is only gone through: *step* is not on record. No Exception, so no code goes on."""
-
-    def __init__(self, step: str) -> None:
-        super().__init__(step)
-        self.step = step
 
 
 class Past:
@@ -71,13 +66,15 @@ class Past:
         unsent: The runs whose spans are to be made again.
         lost: Why nothing is recorded for it here any more.
         doom: Why it is to fail at once instead of going on.
-        taken: Whether the run that goes on from here has begun.
+        taken: Whether somebody has it who goes on from here.
+        begun: Whether the run has begun here.
         over: Whether it has ended, and that is on record.
         streams: Those over a cursor that are being read, by what they are told from others by.
         draws: Stands for the last that was drawn and may not be on record yet; None where all is.
         forgone: Those that lost a race on record: they end as they are on record, and are not run.
         holding: The steps in which a transaction is open that our commits may wait for.
         sealed: The runs whose record was committed with the user's rows, each with the digest of what it has come to.
+        strands: Where its code is at work here; refuses what is asked for while it is being unloaded.
         leaves: Whether it is to be left behind, for others to take up.
         dry: Whether it is only gone through: nothing is run that is not on record.
     """
@@ -104,7 +101,8 @@ class Past:
         self.lost: Exception | None = None
         self.problem: Exception | None = None
         self.draws: object | None = None
-        self.taken = self.over = self.dry = self.leaves = False
+        self.strands = Strands(root_id)
+        self.taken = self.begun = self.over = self.dry = self.leaves = False
         self.doom: Exception | None = None
 
     @property
@@ -123,22 +121,21 @@ class Past:
 
     async def load(self, store: Store) -> None:
         """Read what is on record of the run and of all below it."""
-        found: list[FlowRun] = await store.flow_runs(limit=1, begins=self.root_id)
-        self.root = found[0] if found else None
-        results: dict[str, StoredResult] = {}
-        while found:
-            self.know(found)
-            called: list[FlowRun] = []
-            for flow in found:
-                prefix = prefix_of(flow.id)
-                self.know(await store.task_runs(prefix))
-                results.update(await store.results.under(prefix))
-                called += await store.below(prefix)
-            found = called
-        self.results = results
+        self.hold((await store.histories([self.root_id])).get(self.root_id))
+
+    def hold(self, history: History | None) -> None:
+        """Have *history* be on record; None where nothing is."""
+        root = None if history is None else history.runs[0]
+        self.root = root if isinstance(root, FlowRun) else None
+        if history is not None:
+            self.know(history.runs)
+            self.results = history.results
 
     def taken_over(self) -> None:
         """Hear that the process that ran it is gone, and with it perhaps the spans of what it did last."""
+        if self.root is not None and self.root.state.name == SUSPENDED[1]:
+            self.sent_until = self.root.transitions[-1][2] - SENT_WITHIN
+            return
         # That they crashed was found out by others, and maybe much later.
         ends = [run.end_time for run in self.steps.values() if run.end_time is not None and not run.state.is_crashed()]
         self.sent_until = max(ends) - SENT_WITHIN if ends else None
@@ -146,6 +143,8 @@ class Past:
     async def reload(self, run: Run, host: Host) -> None:
         """Read again what is on record, before another attempt of *run*: what is done is not done again."""
         await host.with_store(run.scope.journal, self.load)
+
+    delay, catch_up = delayed, caught_up  # between two attempts of a run
 
     def number(self, run: Run) -> None:
         """Name *run*, the root itself, and count what it calls from where the record ends."""
@@ -230,7 +229,10 @@ class Past:
             raise problem
         if self.holding:
             refuse_within(run, self.holding)
+        self.strands.refuse()
+        self.strands.enter(run, host.strand())
         if run.step_id is not None:  # the root
+            self.begun = True
             if self.doom is not None:
                 raise self.doom
             if not self.resumed:
@@ -423,6 +425,7 @@ class Past:
         """
         if run.id in self.holding:
             raise within(run, f"draws durable.{what}()")
+        self.strands.refuse()
         scope = run.scope
         key = f"{scope.prefix}{step_id(run.step_id or run.id, what, None, nth(run, what))}"
         vault = scope.journal.ledger.vault
@@ -441,6 +444,7 @@ class Past:
 
     async def secure(self, run: Run, host: Host) -> None:
         """Have what was drawn for *run* and the runs around it be on record, before anything is done with it."""
+        self.strands.refuse()
         drawn = self.draws
         if drawn is None:
             return
@@ -459,6 +463,7 @@ class Past:
         """
         if run.id in self.holding:
             raise within(run, f"calls {what}()")
+        self.strands.refuse()
         return Order(self, run, what, total)
 
     def trail(self, run: Run, spec: Spec, name: str, constants: list[Any]) -> Trail:

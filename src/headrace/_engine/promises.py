@@ -54,6 +54,11 @@ class Gate:
                 return
         callback(self)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody wants to hear of it."""
+        return self.watcher is not None or bool(self.others)
+
     def forget(self, callback: Watcher) -> None:
         """Call *callback* no more."""
         with guard:
@@ -149,6 +154,10 @@ class Promise(Gate):
         self.call = None
         self.open()
 
+    def unload(self, state: State[Any] | None) -> None:
+        """Hear that the run is unloaded, in *state*: it is settled once the run, taken up again, has ended."""
+        self.call, self.final = None, state
+
     @property
     def failed(self) -> bool:
         """Whether it has ended otherwise than well."""
@@ -162,7 +171,7 @@ class Promise(Gate):
             self.looked = True
             return self.final or self.stamped(State(StateType.COMPLETED, data=self.value))
         if call is None or call.run is None or not self.began:
-            return self.stamped(State(StateType.PENDING))
+            return self.stamped(self.final or State(StateType.PENDING))
         return self.stamped(State(StateType.RUNNING, "Running" if call.run.attempt == 1 else "Retrying"))
 
     def stamped(self, state: State[Any]) -> State[Any]:

@@ -6,17 +6,20 @@ Loaded with the past alone. Waits for nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from headrace._engine.begin import hear
 from headrace._engine.forms import formed
-from headrace._engine.promises import Promise
+from headrace._engine.promises import Gate, Promise
 from headrace._engine.runs import Run
 from headrace._engine.step_names import nth
+from headrace._engine.waits import FAR, outside, waited
 from headrace._model.events import RESULT
 from headrace._model.states import State
 from headrace._model.steps import step_id
+from headrace._ports import Host
 from headrace.errors import NonDeterministicFlow
 
 LOST: Final = "its race was over"  # why those that did not win were stopped; by that they are known on record
@@ -65,6 +68,23 @@ class Order:
             label = f"{self.what}() in {self.run.label}"
             raise NonDeterministicFlow(label, [f"the one at {max(places)}"], [f"{self.total:,} in all"])
         return places
+
+    async def wait(self, host: Host, gate: Gate, of: Sequence[Gate], seconds: float) -> None:
+        """
+        Wait for *gate*, which one or all *of* others open, for so many *seconds* at most.
+
+        When the time is over is on record: in a run that is resumed, for what is left of it.
+        """
+        if math.isinf(seconds):
+            await host.until([gate], self.patience(of, seconds))
+            return
+        later = int(seconds * 1e9)
+        end: int = self.past.drawn(self.run, f"deadline of {self.id} {self.passed}", lambda: host.clock.now() + later)
+        await waited(host, gate, end)
+
+    def patience(self, gates: Iterable[Gate], seconds: float) -> float:
+        """Give *seconds*, but never infinite where one of *gates* is for a run outside: this one is to stay then."""
+        return min(seconds, FAR) if outside(self.past, gates) else seconds
 
     def note(self, places: Sequence[int]) -> None:
         """Come by the ends of those at *places*, or by none in time; that is on record before the next step begins."""

@@ -110,6 +110,8 @@ class Run:
     step_args: str | None = None
     calls: dict[Any, int] | None = None
     earlier: Sequence[Transition] = ()
+    # The task or thread that began with it, of a durable run.
+    strand: Any = None
 
     def __init__(self, spec: Spec, scope: Scope, parent: Run | None, number: int, tags: frozenset[str]) -> None:
         self.spec = spec

@@ -113,6 +113,10 @@ async def broken(run: FlowRunning, host: Host, stop: BaseException) -> BaseExcep
             crew.stop("its flow's coroutine was closed")
             crew.finish()
         return host.really(run, stop)
+    if run.scope.past is not None and run.scope.past.strands.state is not None:
+        await host.until([crew.finish()], shielded=True)  # all of it is being unloaded
+        run.crew = None
+        return stop
     ordinary = isinstance(stop, Exception) and not (isinstance(stop, RunTimeoutError) and stop.run_id == run.id)
     patience = math.inf
     if not ordinary or crew.policy == "cancel":

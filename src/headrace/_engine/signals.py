@@ -14,12 +14,12 @@ from typing import Any
 
 from headrace._engine.forms import formed
 from headrace._engine.journal import Journal
-from headrace._engine.past import Beyond, Past
+from headrace._engine.past import Past
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.sealing import holds, within
 from headrace._engine.signals_lines import Inbox, Turn
 from headrace._engine.step_names import nth
-from headrace._engine.waits import waited
+from headrace._engine.waits import Beyond, waited
 from headrace._model.events import READ, RESULT
 from headrace._model.records import StoredResult, instant, nanoseconds
 from headrace._model.signals import Signal
@@ -133,6 +133,8 @@ def refuse_stopped(run: Run) -> None:
     problem = None if past is None else past.lost or past.problem
     if problem is not None:
         raise problem
+    if past is not None:
+        past.strands.refuse()
 
 
 def refuse_held(run: Run, what: str) -> None:
@@ -179,7 +181,7 @@ async def following(
                     del turn.inbox.got[turn.name]
                 return signal
             until = until or [deadline()]
-            late = not await waited(host, turn.gate, until[0])
+            late = not await waited(host, turn.gate, until[0], signal=(run.scope.flow_run_id or run.id, turn.name))
     finally:
         turn.leave()
 

@@ -81,8 +81,14 @@ def wake(run: Run) -> None:
 
 
 def ring(journal: Journal, run_id: str, name: str) -> None:
-    """Wake who waits for a signal *name* to the flow run *run_id*, if that is in progress here; from any thread."""
+    """
+    Wake who waits for a signal *name* to the flow run *run_id*, if that is in progress here; from any thread.
+
+    Else it may be unloaded, and due now.
+    """
     run = journal.live.get(run_id)
+    if run is None and journal.waking is not None:
+        journal.waking.at(journal.now())
     inbox = None if run is None else inboxes.get(run)
     with guard:
         line = None if inbox is None else inbox.lines.get(name)

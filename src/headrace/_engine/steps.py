@@ -109,6 +109,8 @@ def retrying(spec: Spec, host: Host, body: Body) -> Body:
         return body
 
     async def tried(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if run.scope.past is not None and spec.kind == "task":
+            await run.scope.past.catch_up(run, host)
         while True:
             try:
                 value = await body(run, args, kwargs)
@@ -131,7 +133,7 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     if state.is_crashed() or isinstance(state.data, ParameterBindError | ParameterTypeError | NotPicklable):
         return False
     past = run.scope.past
-    if run.stopping is not None or (past is not None and run in past.sealed):
+    if run.stopping is not None or (past is not None and (run in past.sealed or past.strands.state is not None)):
         return False  # who asked it to stop wants no other attempt, and what was committed with the user's rows is over
     delay = policy.delay(run.attempt, host.draw)
     if delay is None or not await retry_wanted(run, host, state):
@@ -144,7 +146,7 @@ async def again(run: Run, host: Host, policy: RetryPolicy, state: State[Any]) ->
     said: str | None = f"Attempt {run.attempt} of {policy.attempts} failed: {reason}"
     if delay:
         tell((run, AWAITING_RETRY, host.clock.now(), f"{said}; the next starts in {delay:g} s"))
-        await host.sleep(delay)
+        await (host.sleep(delay) if past is None else past.delay(run, host, delay))
         said = None
     run.attempt += 1
     run.calls = None

@@ -208,7 +208,7 @@ class Work:
         past = None if run is None else run.scope.past
         if past is None:
             return False
-        if past.lost is not None or past.problem is not None or past.dry:
+        if past.lost is not None or past.problem is not None or past.dry or past.strands.state is not None:
             return True
         if error is None or isinstance(error, Exception):
             return False

@@ -1,29 +1,81 @@
-"""Waits: a run that waits for something which may take long. The only place where such a wait is done."""
+"""
+Waits: a run waits for something which may take long. The only place where such a wait is done.
+
+While all of a durable run waits so, it may be unloaded: that is looked at after a while, and with the clock.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from headrace._engine.promises import Gate
+from headrace._engine.context import current_run
+from headrace._engine.promises import Gate, Promise
 from headrace._ports import Host
 
+FAR: Final = 3e9  # seconds, a century: as good as never, and yet no wait that is part of unloading
 SLICE: Final = 30.0  # seconds after which the clock is looked at again: it may have been set, or the machine have slept
 
 
-async def waited(host: Host, gate: Gate, until: int | None) -> bool:
+class Beyond(BaseException):
+    """The end of a history that is only gone through: *step* is not on record. No Exception, so no code goes on."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+async def waited(
+    host: Host, gate: Gate, until: int | None, *, signal: tuple[str, str] | None = None, between: bool = False
+) -> bool:
     """
     Wait for *gate*, until that moment at most, in nanoseconds since 1970; tell whether the gate is open.
 
     The place at work of the run that waits is given back meanwhile, and slots of limits that say so.
 
+    Args:
+        signal: What opens the gate: the flow run that reads it, and its name.
+        between: Whether it is the time between two attempts of the run.
+
     Raises:
         RunningLoopError: This would block an event loop.
         RunCancelled: The run is to stop.
+        Suspended: It is unloaded.
+        Beyond: It is only gone through, and the time has not come.
     """
-    left = math.inf
-    while not gate.opened and left > 0:
-        if until is not None:
-            left = (until - host.clock.now()) / 1e9
-        await host.until([gate], max(0.0, left if until is None else min(left, SLICE)))
+    run = current_run.get()
+    past: Any = None if run is None else run.scope.past
+    if run is None or past is None:
+        while await shut(host, gate, until, math.inf if until is None else SLICE):
+            pass
+        return gate.opened
+    if past.dry and (until is None or until > host.clock.now()):
+        raise Beyond("a wait")
+    strands, strand, pause = past.strands, host.strand(), run.scope.journal.unload_after
+    strands.wait(run, strand, gate.open, between=between, lasts=True, until=until, signal=signal)
+    try:
+        while await shut(host, gate, until, pause):
+            strands.look(run)
+            pause = SLICE
+    finally:
+        strands.go_on(strand)
+    strands.refuse()
     return gate.opened
+
+
+async def shut(host: Host, gate: Gate, until: int | None, longest: float) -> bool:
+    """Wait for *gate* for *longest* seconds, *until* that moment at most; tell whether there is more to wait for."""
+    left = math.inf if until is None else (until - host.clock.now()) / 1e9
+    await host.until([gate], max(0.0, min(left, longest)))
+    return not gate.opened and (until is None or host.clock.now() < until)
+
+
+def outside(past: Any, gates: Iterable[Gate]) -> bool:
+    """Tell whether one of *gates* is for a run that is no part of what *past* is of, and does not go on with it."""
+    for gate in gates:
+        if isinstance(gate, Promise) and not gate.opened:
+            parent = None if gate.call is None else gate.call.parent
+            if parent is None or parent.scope.past is not past:
+                return True
+    return False

@@ -123,6 +123,10 @@ class LoopHost(Rooted):
             raise
         await self.back(call, places)
 
+    def strand(self) -> asyncio.Task[Any] | None:
+        """Give the task that runs."""
+        return asyncio.current_task()
+
     def home(self, run: Run) -> Home:
         """Tell where the body of *run*, which is about to begin, runs: in the current task."""
         return LoopHome(asyncio.get_running_loop(), asyncio.current_task(), run)
@@ -168,18 +172,23 @@ class LoopHost(Rooted):
             call.awaits = tuple(gates)
             if places is not None:
                 places.aside(call)
+        strands = self.waits(gates, seconds, shielded, arrival)
         try:
             if seconds == FOREVER and not shielded:
                 await arrival.future
             else:
                 with anyio.move_on_after(None if seconds == FOREVER else seconds, shield=shielded):
                     await arrival.future
+            if strands is not None:
+                strands.refuse()
             if call is not None and places is not None:
                 given, places = places, None
                 await self.back(call, given)
             if given_back:
                 await come_back(self, given_back)
         finally:
+            if strands is not None:
+                strands.go_on(self.strand())
             if call is not None:
                 call.awaits = ()
                 if places is not None:

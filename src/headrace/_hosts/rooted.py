@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from headrace._engine.context import current_run
 from headrace._engine.journal import Journal
 from headrace._engine.runs import Run
 from headrace._engine.spec import Spec
@@ -69,6 +70,23 @@ class Rooted:
         """
         with suppress(Exception):  # of the store: the back office has said so, and runs go on unrecorded
             await self.with_store(desk, nothing)
+
+    def strand(self) -> Any:
+        """Tell in which task of a loop, or thread, the code on this stack is at work."""
+        raise NotImplementedError
+
+    def waits(self, gates: Sequence[Any], seconds: float, shielded: bool, rouse: Callable[[], object]) -> Any:
+        """
+        Have it known that code of a durable run waits here for others of it, and that *rouse* wakes it.
+
+        Gives who knows; None where it waits otherwise: for slots of a limit, or for a time that is not on record.
+        """
+        run = current_run.get()
+        if run is None or run.scope.past is None or shielded or seconds != FOREVER or gates[0].slots:
+            return None
+        strands = run.scope.past.strands
+        strands.wait(run, self.strand(), rouse, gates)
+        return strands
 
     def draw(self) -> float:
         """Draw a number in [0, 1), for jitter."""

@@ -6,6 +6,7 @@ import contextvars
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from headrace._engine import lines
@@ -129,9 +130,12 @@ class ThreadHost(Rooted):
             call.awaits = tuple(gates)
             if places is not None:
                 places.aside(call)
+        strands = self.waits(gates, seconds, shielded, partial(rouse, current_run.get()))
         try:
             self.stand(gates, seconds, heeding=not shielded)
         finally:
+            if strands is not None:
+                strands.go_on(self.strand())
             if call is not None:
                 call.awaits = ()
                 if places is not None:
@@ -183,6 +187,10 @@ class ThreadHost(Rooted):
                 for run in runs:
                     run.stops = [one for one in run.stops or () if one is not rouse] or None
         return roused
+
+    def strand(self) -> int:
+        """Give the number of this thread."""
+        return threading.get_ident()
 
     def may_block(self) -> bool:
         """Tell whether code on this stack may wait in this thread."""
@@ -287,6 +295,12 @@ class ThreadHost(Rooted):
 
 # Around changes of `Run.stops`: several threads may wait within one run. Whoever forks takes it first.
 stopping_guard: Final = threading.Lock()
+
+
+def rouse(run: Run | None) -> None:
+    """Have those look up who wait in the code of *run*."""
+    for one in (run and run.stops) or ():
+        one()
 
 
 def locked() -> threading.Lock:

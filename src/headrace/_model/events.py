@@ -26,6 +26,7 @@ LOG: Final[Stamp] = ("LOG", "Log")
 CANCELLED: Final[Stamp] = ("CANCELLED", "Cancelled")
 CRASHED: Final[Stamp] = ("CRASHED", "Crashed")
 CANCELLING: Final[Stamp] = ("CANCELLING", "Cancelling")
+SUSPENDED: Final[Stamp] = ("PAUSED", "Suspended")
 GROUP: Final[Stamp] = ("GROUP", "Group")
 ASK: Final[Stamp] = ("ASK", "Ask")
 WHOLE: Final = 1  # in the place of the moment of who asks: is to find on record what is in progress, too

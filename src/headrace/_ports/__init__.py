@@ -190,6 +190,14 @@ class Crew(Protocol):
         """Stop all that was submitted so far, for the reason *why*."""
         ...
 
+    def rests(self) -> bool:
+        """Tell whether nothing is about to begin."""
+        ...
+
+    def suspend(self, state: Any) -> None:
+        """Give up what has not begun, without a word: the flow run is unloaded, in *state*."""
+        ...
+
     def abandon(self, why: str) -> list[str]:
         """Give up on what does not end; give the names of the runs."""
         ...
@@ -303,6 +311,10 @@ class Host(Protocol):
             RunningLoopError: This would block an event loop.
             RunCancelled: The run that waits is to stop.
         """
+        ...
+
+    def strand(self) -> Any:
+        """Tell in which task of a loop, or thread, the code on this stack is at work."""
         ...
 
     async def answer(self, value: Awaitable[Any]) -> Any:

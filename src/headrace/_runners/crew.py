@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from headrace._engine.calls import Call, held_up, leads_to, refuse_own_flow
 from headrace._engine.groups import Group
 from headrace._engine.journal import Journal
-from headrace._engine.life import given_up, never_begun
+from headrace._engine.life import given_up, never_begun, unloads
 from headrace._engine.promises import Countdown, Gate, Promise
 from headrace._engine.runs import Run, TaskRunning
 from headrace._engine.spec import Spec
@@ -224,6 +224,11 @@ class Crew:
         except KeyError:
             return  # it was given up
         run = call.run
+        if run is not None and self.run is None and unloads(run):
+            run.call = None
+            call.promise.unload(run.final)
+            self.count_out(1)
+            return
         if run is not None:
             final = run.final
             run.call = None  # they hold each other, and would be garbage that only a collection finds
@@ -353,6 +358,25 @@ class Crew:
         self.drop(waiting, why)
         for source in many:
             source.cut(why)
+
+    def rests(self) -> bool:
+        """Tell whether nothing is about to begin: all calls that have not begun wait for others that have."""
+        with self.guard:
+            queued = self.many or not all(call.awaits for call in self.calls)
+            return not queued and all(call.run is not None and call.run.strand is not None for call in self.begun)
+
+    def suspend(self, state: State[Any]) -> None:
+        """Take nothing more, and give up what has not begun, without a word: the flow run is unloaded, in *state*."""
+        with self.guard:
+            self.stopping = state.message
+            waiting, many = list(self.calls), list(self.many)
+            for call in waiting:
+                call.stopping, call.unwanted = state.message, True
+                self.calls.pop(call, None)
+        for call in waiting:
+            self.leave(call, None, state, self.clock.now())
+        for source in many:
+            source.cut(state.message or "")
 
     def cancel(self, calls: Iterable[Call], why: str) -> None:
         """Stop some *calls*, for the reason *why*: a stream's, whose consumer has had enough. None is a failure."""

@@ -20,6 +20,7 @@ from headrace.errors.durable import (
     RunHeld,
 )
 from headrace.errors.durable import StaleRuns as StaleRuns
+from headrace.errors.durable import Suspended as Suspended
 from headrace.errors.limits import LimitError, LimitNotFound, LimitTooSmall, NotARate, SlotTimeout
 from headrace.errors.results import (
     CorruptResult,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from headrace.errors.base import HeadraceError
+from headrace.errors.base import HeadraceError, taken_apart
 
 LISTED = 5
 
@@ -36,6 +37,20 @@ class LostRun(DurableError):
             f"Flow run {run_id} was taken over by another process, since this one was silent for longer than its "
             f"lease. It goes on there: headrace flow-run inspect {run_id[:8]}"
         )
+
+
+class Suspended(BaseException):
+    """
+    A durable run is unloaded while it waits: raised where it waits, and by all it asks for until its code is left.
+
+    No Exception, so that no handler of errors takes it for one. What the code does on its way out is not recorded.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Flow run {run_id} is unloaded while it waits. It goes on from its record.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return taken_apart(self)
 
 
 class StaleRuns(DurableError):
