@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from headrace._model.states import State as State
     from headrace._racing import race as race
     from headrace._sleeping import sleep as sleep
+    from headrace.flow_runs import pause_flow_run as pause_flow_run
+    from headrace.flow_runs import resume_flow_run as resume_flow_run
     from headrace.flows import Flow as Flow
     from headrace.flows import flow as flow
     from headrace.logging import get_run_logger as get_run_logger
@@ -40,8 +42,10 @@ _PLACES = {
     "allow_failure": "headrace._model.annotations",
     "flow": "headrace.flows",
     "get_run_logger": "headrace.logging",
+    "pause_flow_run": "headrace.flow_runs",
     "quote": "headrace._model.annotations",
     "race": "headrace._racing",
+    "resume_flow_run": "headrace.flow_runs",
     "run": "headrace.sync",
     "runtime": "headrace.runtime",
     "sleep": "headrace._sleeping",
@@ -60,8 +64,10 @@ __all__ = [
     "allow_failure",
     "flow",
     "get_run_logger",
+    "pause_flow_run",
     "quote",
     "race",
+    "resume_flow_run",
     "run",
     "runtime",
     "sleep",

@@ -17,6 +17,7 @@ from headrace._model.records import FlowRun, TaskRun
 from headrace._racing import Winner, raced
 from headrace._resuming import claimed, going_on
 from headrace._sleeping import Seconds, slept
+from headrace.flow_runs import AN_HOUR, pausing, resuming
 from headrace.futures import DoneAndNotDoneFutures, Future, ReturnWhen, as_completed, waited
 from headrace.signals import MISSING
 
@@ -29,12 +30,14 @@ __all__ = [
     "ask",
     "flow_run",
     "flow_runs",
+    "pause_flow_run",
     "race",
     "receive",
     "receive_request",
     "resolve_futures_to_results",
     "resolve_futures_to_states",
     "resume",
+    "resume_flow_run",
     "send",
     "sleep",
     "task_runs",
@@ -201,6 +204,32 @@ async def ask(
     As `headrace.signals.ask`, and raises what that raises.
     """
     return await signals.asking(_runtime.host_for(True), run, name, value, type, timeout, key)
+
+
+@overload
+async def pause_flow_run(wait_for_input: type[T], timeout: float | None = AN_HOUR, key: str | None = None) -> T: ...
+@overload
+async def pause_flow_run(
+    wait_for_input: None = None, timeout: float | None = AN_HOUR, key: str | None = None
+) -> None: ...
+@overload
+async def pause_flow_run(wait_for_input: Any, timeout: float | None = AN_HOUR, key: str | None = None) -> Any: ...
+async def pause_flow_run(wait_for_input: Any = None, timeout: float | None = AN_HOUR, key: str | None = None) -> Any:
+    """
+    Pause the flow run around until somebody resumes it; give their input, as the type *wait_for_input*.
+
+    As `headrace.pause_flow_run`, and raises what that raises.
+    """
+    return await pausing(_runtime.host_for(True), wait_for_input, timeout, key)
+
+
+async def resume_flow_run(run: FlowRun | str, run_input: Any = None) -> None:
+    """
+    Resume a paused flow run, with *run_input* where it waits for one.
+
+    As `headrace.resume_flow_run`, and raises what that raises.
+    """
+    await resuming(_runtime.host_for(True), run, run_input)
 
 
 async def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:

@@ -16,9 +16,9 @@ import attrs
 from headrace._engine.journal import Journal
 from headrace._engine.runs import FlowRunning, Run, Scope, TaskRunning
 from headrace._engine.spec import Spec
-from headrace._model.events import AWAITING_RETRY, CANCELLING, COMPLETED, PENDING, RETRYING, RUNNING, Stamp
+from headrace._model.events import AWAITING_RETRY, CANCELLING, COMPLETED, PAUSED, PENDING, RETRYING, RUNNING, Stamp
 
-KNOWN: Final = {stamp: stamp for stamp in (PENDING, RUNNING, RETRYING, AWAITING_RETRY, COMPLETED, CANCELLING)}
+KNOWN: Final = {stamp: stamp for stamp in (PENDING, RUNNING, RETRYING, AWAITING_RETRY, COMPLETED, CANCELLING, PAUSED)}
 # Whatever a mirrored flow was called with has a name.
 ANYTHING: Final = Signature([Parameter("parameters", Parameter.VAR_KEYWORD)])
 

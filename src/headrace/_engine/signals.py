@@ -159,11 +159,23 @@ def later(journal: Journal, seconds: float) -> int | None:
     return None if math.isinf(seconds) else journal.now() + int(seconds * 1e9)
 
 
+def about(signal: Signal | None) -> dict[str, Any]:
+    """Give what is recorded of *signal*, or of that none came."""
+    if signal is None:
+        return LATE
+    return {"data": signal.data, "at": nanoseconds(signal.at), "key": signal.key, "asked": signal.asked}
+
+
 async def following(
-    run: Run, host: Host, turn: Turn, deadline: Callable[[], int | None], place: str | None = None
+    run: Run,
+    host: Host,
+    turn: Turn,
+    deadline: Callable[[], int | None],
+    place: str | None = None,
+    said: Callable[[Signal | None], dict[str, Any]] = about,
 ) -> Signal | None:
     """
-    Wait for one's *turn* and for a signal, until the *deadline*; record under *place* what came of it.
+    Wait for one's *turn* and for a signal, until the *deadline*; record under *place* what came of it, as *said*.
 
     The deadline is asked for when there is something to wait for: of a durable run it is recorded.
     """
@@ -176,7 +188,7 @@ async def following(
             signal = await found(run, host, turn, keeps=place is not None) if mine else None
             if signal is not None or late:
                 if place is not None:
-                    await record(run, host, place, about(signal), None if signal is None else signal.id)
+                    await record(run, host, place, said(signal), None if signal is None else signal.id)
                 if signal is not None:
                     del turn.inbox.got[turn.name]
                 return signal
@@ -212,13 +224,6 @@ async def recorded(run: Run, host: Host, past: Past, place: str) -> dict[str, An
     unpack = partial(run.scope.journal.ledger.vault.unpack, kept)
     known: dict[str, Any] = unpack() if kept.data is not None else await host.aside(unpack)
     return known
-
-
-def about(signal: Signal | None) -> dict[str, Any]:
-    """Give what is recorded of *signal*, or of that none came."""
-    if signal is None:
-        return LATE
-    return {"data": signal.data, "at": nanoseconds(signal.at), "key": signal.key, "asked": signal.asked}
 
 
 async def record(run: Run, host: Host, place: str, what: dict[str, Any], number: int | None = None) -> None:

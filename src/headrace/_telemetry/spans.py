@@ -278,7 +278,7 @@ class SpanMaker:
             about: dict[str, Any] = {}
             status = UNSET
             if kind == "RUNNING":
-                attempt += 1
+                attempt += not place or transitions[place - 1][0][0] != "PAUSED"
                 if run.attempt > 1:
                     about = {"headrace.state.name": name, "headrace.attempt": attempt}
                 if next_kind in BAD or next_name in {"AwaitingRetry", "Retrying"}:

@@ -27,7 +27,7 @@ def parts(run: FlowRun | TaskRun, until: float) -> list[Part]:
         if StateType(kind) in TERMINAL:
             continue
         end = states[place + 1][2] if place + 1 < len(states) else run.end_time
-        attempts += kind == "RUNNING"
+        attempts += kind == "RUNNING" and not (place and states[place - 1][0] == "PAUSED")
         what = "waits" if kind != "RUNNING" else "runs" if attempts == 1 else "retries"
         found.append((what, at.timestamp(), until if end is None else end.timestamp()))
     return found

@@ -1,4 +1,7 @@
-"""Errors of durable runs: what was recorded does not fit what is asked, or the run is somebody else's."""
+"""
+Errors of durable runs and of paused ones: what was recorded does not fit what is asked, or the run is somebody else's;
+nobody resumed it in time, or it is not to be resumed like that.
+"""
 
 from __future__ import annotations
 
@@ -100,6 +103,46 @@ class RecordedError(DurableError):
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
         super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class FlowPauseTimeout(HeadraceError, TimeoutError):
+    """A paused flow run was not resumed in time."""
+
+    def __init__(self, run: str, run_id: str, seconds: float) -> None:
+        super().__init__(
+            f"Flow run {run!r} was paused for {seconds:g} s and never resumed. Do so in time: headrace flow-run resume "
+            f"{run_id[:8]}"
+        )
+
+
+class NotPausedError(HeadraceError):
+    """A flow run was to be resumed that is not paused."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"Flow run {run_id} cannot be resumed: {why}. See what it does: headrace flow-run ls")
+
+
+class InvalidRunInput(HeadraceError, ValueError):
+    """
+    The input that a flow run was to be resumed with does not fit.
+
+    Attributes:
+        problems: Each field that does not fit, "" for the whole, with a sentence.
+    """
+
+    def __init__(self, run_id: str, problems: Sequence[tuple[str, str]]) -> None:
+        self.run_id = run_id
+        self.problems = tuple(problems)
+        said = " ".join(f"{field}: {why}" if field else why for field, why in problems)
+        super().__init__(f"Flow run {run_id} stays paused, since the input does not fit. {said}")
+
+
+class PauseContextError(HeadraceError, RuntimeError):
+    """A flow run was to be paused by code that cannot."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Flow runs can only be paused from within their flow: {why}")
 
 
 def named(owner: str | None) -> str:
