@@ -8,6 +8,7 @@ on record.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast, overload
 
 from headrace import _owners, _runtime
@@ -16,7 +17,7 @@ from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._engine.pauses import kinds, made, paused
 from headrace._engine.runs import Run
-from headrace._engine.signals import placed, record, recorded, refuse_worker
+from headrace._engine.signals import placed, record, recorded, refuse_stopped, refuse_worker
 from headrace._engine.signals_lines import ring
 from headrace._model.pauses import Pause, key_of
 from headrace._model.records import FlowRun, StoredResult, instant
@@ -119,44 +120,57 @@ async def resuming(host: Host, run: FlowRun | str, given: Any) -> None:
     asked = run.id if isinstance(run, FlowRun) else run
     around = current_run.get()
     if around is None or around.scope.past is None:
-        await resumed(host, asked, given)
+        await answered(host, *await judged(host, asked, given))
     elif not around.scope.past.dry:
         await once(around, host, asked, given)
 
 
 async def once(around: Run, host: Host, asked: str, given: Any) -> None:
-    """Resume the run *asked*, unless it is on record of *around* that this was done."""
-    past, what = around.scope.past, "resumes a flow run"
-    await ready(around, host, what)
-    place, _ = placed(around, what)
-    if await recorded(around, host, past, place):
+    """Resume the run *asked*: what is to be answered is on record first, so that the same pause gets it at each try."""
+    refuse_stopped(around)
+    await ready(around, host, "resumes a flow run")
+    place, _ = placed(around, "resume")
+    known = await recorded(around, host, around.scope.past, place)
+    if "why" in known:
+        raise NotPausedError(asked, known["why"])
+    if known:
+        with suppress(NotPausedError):  # it was answered, most probably by this run
+            await answered(host, *known["answer"])
         return
+    answer = await judged(host, asked, given)
+    await record(around, host, place, {"answer": list(answer)})
     try:
-        await resumed(host, asked, given)
-    except NotPausedError:
-        if not past.resumed:
-            raise
-        # Most probably by this run, in a process that ended before it had that on record.
-    await record(around, host, place, {"done": True})
+        await answered(host, *answer)
+    except NotPausedError as error:
+        await record(around, host, place, {"why": error.why})
+        raise
 
 
-async def resumed(host: Host, asked: str, given: Any) -> None:
-    """Resume the run *asked*."""
+async def judged(host: Host, asked: str, given: Any) -> tuple[str, str, str]:
+    """
+    Give the id of the run *asked*, the place of its pause, and the input *given*, as JSON.
+
+    Raises:
+        NotPausedError: It waits for nobody.
+        InvalidRunInput: The input does not fit.
+    """
     journal = _runtime.journal_here()
     refuse_worker(journal, "resume")
-    unpack: Unpack = journal.ledger.vault.unpack
     data = as_data("run_input", given)
-
-    async def look(store: Store) -> tuple[FlowRun, Pause]:
-        return await waiting(store, asked, unpack)
-
-    run, pause = await host.with_store(journal, look)
+    run, pause = await host.with_store(journal, lambda store: waiting(store, asked, journal.ledger.vault.unpack))
     if given is None and pause.form:
         data = "{}"
     refuse_misfits(run, pause, data)
-    await host.with_store(journal, lambda store: answer(store, run, pause, data, unpack))
+    return run.id, pause.place, data
+
+
+async def answered(host: Host, run_id: str, place: str, data: str) -> None:
+    """Answer the pause at *place* with *data*, as JSON; raises what `answer` raises."""
+    journal = _runtime.journal_here()
+    unpack = journal.ledger.vault.unpack
+    await host.with_store(journal, lambda store: answer(store, run_id, place, data, unpack))
     for runtime in _runtime.in_use():
-        ring(runtime.journal, run.id, pause.place)
+        ring(runtime.journal, run_id, place)
 
 
 async def waiting(store: Store, asked: str, unpack: Unpack) -> tuple[FlowRun, Pause]:
@@ -208,19 +222,20 @@ def refuse_misfits(run: FlowRun, pause: Pause, data: str) -> None:
         raise InvalidRunInput(run.id, problems)
 
 
-async def answer(store: Store, run: FlowRun, pause: Pause, data: str, unpack: Unpack) -> None:
+async def answer(store: Store, run_id: str, place: str, data: str, unpack: Unpack) -> None:
     """
-    Answer the *pause* of *run* with *data*, as JSON.
+    Answer the pause at *place* with *data*, as JSON.
 
     Raises:
-        NotPausedError: Somebody was faster, or it has just gone on or ended.
+        NotPausedError: Somebody was faster, or the run has just gone on or ended.
     """
-    new = await store.signals.send(Signal(run.id, pause.place, data, now(), pause.place))
+    new = await store.signals.send(Signal(run_id, place, data, now(), place))
     if new is None:
-        raise NotPausedError(run.id, "it has ended")
+        raise NotPausedError(run_id, "it has ended")
     if not new:
-        raise NotPausedError(run.id, "somebody has resumed it already")
-    left = await store.signals.unread([run.id], name=pause.place)
-    if left and await pause_of(store, run, unpack) != pause:
+        raise NotPausedError(run_id, "somebody has resumed it already")
+    left = await store.signals.unread([run_id], name=place)
+    pause = await pause_of(store, await one_of(store, run_id), unpack) if left else None
+    if left and (pause is None or pause.place != place):
         await store.signals.heard(left)
-        raise NotPausedError(run.id, "its time was over in this moment")
+        raise NotPausedError(run_id, "its time was over in this moment")

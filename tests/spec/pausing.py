@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import headrace
-from headrace import _runtime, aio, flow_runs, runs
+from headrace import _runtime, aio, flow_runs, runs, signals
 from headrace._engine.life import drive
 from headrace._model.pauses import Pause
-from headrace.errors import NoDatabaseYet
+from headrace.errors import InvalidRunInput, NoDatabaseYet, NotPausedError
 from headrace.runs import FlowRun
 from tests.chaos.processes import until
-from tests.spec.forms import Form, Record
+from tests.spec.forms import Form
 
 WITHIN = 30.0
 
@@ -71,12 +72,19 @@ class People:
         """Have one answer with each of *answers* in turn, once a run is paused."""
 
         def work() -> None:
-            answered: list[Any] = []
             for given in answers:
-                until(lambda: asked(waiting()) not in answered, WITHIN)
-                run = waiting()
-                answered.append(asked(run))
-                headrace.resume_flow_run(run, given)
+                until(partial(resumed, given), WITHIN)
+
+        self.begin(work)
+
+    def answer_past_the_check(self, misfit: Any, given: Any) -> None:
+        """Have one answer with *misfit*, as who has the schema alone may, and with *given* once that is refused."""
+
+        def work() -> None:
+            run = waiting()
+            signals.send(run, pause_of(run).place, misfit)
+            until(lambda: pause_of(run).refused)
+            headrace.resume_flow_run(run, given)
 
         self.begin(work)
 
@@ -88,10 +96,13 @@ class People:
         assert not any(thread.is_alive() for thread in self.threads)
 
 
-def pause_of(record: Record) -> Pause:
-    """Give what the run that is paused waits for."""
-    unpack = _runtime.journal_here().ledger.vault.unpack
-    found: Pause | None = drive(flow_runs.pause_of(record.store, waiting(), unpack))
+def pause_of(run: FlowRun) -> Pause:
+    """Give what *run* waits for."""
+    journal = _runtime.journal_here()
+    unpack = journal.ledger.vault.unpack
+    found: Pause | None = drive(
+        _runtime.thread_host.with_store(journal, lambda store: flow_runs.pause_of(store, run, unpack))
+    )
     assert found is not None
     return found
 
@@ -101,6 +112,10 @@ def stop(run: FlowRun) -> None:
     _runtime.journal_here().stop(run.id, "somebody asked for it")
 
 
-def asked(run: FlowRun) -> Any:
-    """Give what tells the present pause of *run* from others: how often it has changed, and whose it is."""
-    return (run.id, len(run.transitions))
+def resumed(given: Any) -> bool:
+    """Resume the run that is paused; tell whether nobody had before, and *given* fits."""
+    try:
+        headrace.resume_flow_run(waiting(), given)
+    except (NotPausedError, InvalidRunInput):
+        return False
+    return True

@@ -120,6 +120,7 @@ class NotPausedError(HeadraceError):
 
     def __init__(self, run_id: str, why: str) -> None:
         self.run_id = run_id
+        self.why = why
         super().__init__(f"Flow run {run_id} cannot be resumed: {why}. See what it does: headrace flow-run ls")
 
 
