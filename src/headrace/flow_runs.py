@@ -7,6 +7,7 @@ on record.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast, overload
@@ -157,7 +158,8 @@ async def judged(host: Host, asked: str, given: Any) -> tuple[str, str, str]:
     journal = _runtime.journal_here()
     refuse_worker(journal, "resume")
     data = as_data("run_input", given)
-    run, pause = await host.with_store(journal, lambda store: waiting(store, asked, journal.ledger.vault.unpack))
+    unpack: Unpack = journal.ledger.vault.unpack
+    run, pause = await host.with_store(journal, lambda store: waiting(store, asked, unpack, journal.now()))
     if given is None and pause.form:
         data = "{}"
     refuse_misfits(run, pause, data)
@@ -167,15 +169,15 @@ async def judged(host: Host, asked: str, given: Any) -> tuple[str, str, str]:
 async def answered(host: Host, run_id: str, place: str, data: str) -> None:
     """Answer the pause at *place* with *data*, as JSON; raises what `answer` raises."""
     journal = _runtime.journal_here()
-    unpack = journal.ledger.vault.unpack
-    await host.with_store(journal, lambda store: answer(store, run_id, place, data, unpack))
+    signal, unpack = Signal(run_id, place, data, now(), place), journal.ledger.vault.unpack
+    await host.with_store(journal, lambda store: answer(store, signal, unpack))
     for runtime in _runtime.in_use():
         ring(runtime.journal, run_id, place)
 
 
-async def waiting(store: Store, asked: str, unpack: Unpack) -> tuple[FlowRun, Pause]:
+async def waiting(store: Store, asked: str, unpack: Unpack, at: int) -> tuple[FlowRun, Pause]:
     """
-    Give the run *asked*, and what it waits for.
+    Give the run *asked*, and what it waits for *at* that moment, in nanoseconds since 1970.
 
     Raises:
         NotPausedError: It waits for nobody.
@@ -190,7 +192,7 @@ async def waiting(store: Store, asked: str, unpack: Unpack) -> tuple[FlowRun, Pa
         raise NotPausedError(run.id, f"it {why}, and is {run.state}")
     if run.durability != "strict" and _owners.gone(run.owner or ""):
         raise NotPausedError(run.id, "its process has ended, and it is not durable")
-    if pause.until is not None and pause.until <= _runtime.journal_here().now():
+    if pause.until is not None and pause.until <= at:
         raise NotPausedError(run.id, f"its time was over at {instant(pause.until):%Y-%m-%d %H:%M:%S} UTC")
     return run, pause
 
@@ -211,7 +213,7 @@ def refuse_misfits(run: FlowRun, pause: Pause, data: str) -> None:
     Raises:
         InvalidRunInput: It is not.
     """
-    value = Signal(run.id, pause.place, data, now()).value
+    value = json.loads(data)
     problems = pause.problems(value)
     if not problems and pause.place in kinds:
         try:
@@ -222,20 +224,20 @@ def refuse_misfits(run: FlowRun, pause: Pause, data: str) -> None:
         raise InvalidRunInput(run.id, problems)
 
 
-async def answer(store: Store, run_id: str, place: str, data: str, unpack: Unpack) -> None:
+async def answer(store: Store, signal: Signal, unpack: Unpack) -> None:
     """
-    Answer the pause at *place* with *data*, as JSON.
+    Answer a pause, whose place the *signal* is named after.
 
     Raises:
         NotPausedError: Somebody was faster, or the run has just gone on or ended.
     """
-    new = await store.signals.send(Signal(run_id, place, data, now(), place))
+    new = await store.signals.send(signal)
     if new is None:
-        raise NotPausedError(run_id, "it has ended")
+        raise NotPausedError(signal.run_id, "it has ended")
     if not new:
-        raise NotPausedError(run_id, "somebody has resumed it already")
-    left = await store.signals.unread([run_id], name=place)
-    pause = await pause_of(store, await one_of(store, run_id), unpack) if left else None
-    if left and (pause is None or pause.place != place):
+        raise NotPausedError(signal.run_id, "somebody has resumed it already")
+    left = await store.signals.unread([signal.run_id], name=signal.name)
+    pause = await pause_of(store, await one_of(store, signal.run_id), unpack) if left else None
+    if left and (pause is None or pause.place != signal.name):
         await store.signals.heard(left)
-        raise NotPausedError(run_id, "its time was over in this moment")
+        raise NotPausedError(signal.run_id, "its time was over in this moment")

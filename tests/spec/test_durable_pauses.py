@@ -74,7 +74,7 @@ def test_what_was_answered_before_a_crash_is_not_asked_again(form: Form, world: 
 
 def test_who_dies_with_the_answer_unread_reads_it_when_it_is_taken_up(form: Form, world: World, people: People) -> None:
     @form.flow(durable=True)
-    async def asks() -> int:
+    async def asks() -> Any:
         return await pause(form, int) + await pause(form, int)
 
     run_id = dies_paused(world, form, asks, people, 1)
@@ -122,7 +122,7 @@ def test_an_input_that_was_refused_is_refused_at_each_resume(form: Form, world: 
     step = doubling(world, form)
 
     @form.flow(durable=True)
-    async def asks() -> list[int]:
+    async def asks() -> Any:
         found = await pause(form, list[int])
         await call(step, 1)
         return found
@@ -152,7 +152,7 @@ def test_a_durable_flow_resumes_another_one_once(form: Form, world: World, peopl
     ids: list[str] = []
 
     @form.flow(durable=True)
-    async def asks() -> int:
+    async def asks() -> Any:
         return await pause(form, int)
 
     @form.flow(durable=True)

@@ -21,9 +21,14 @@ OBJECTS: tuple[type[Any], ...] = (dict,)
 ARRAYS: tuple[type[Any], ...] = (list,)
 
 
-def misfits(schema: Schema, value: Any) -> list[Problem]:
-    """Give what of *value* is not as *schema* says: each with the field, "" for the whole, and a sentence."""
-    return list(looked(schema, value, "", schema))
+def misfits(schema: Schema, value: Any, whole: Schema | None = None) -> list[Problem]:
+    """
+    Give what of *value* is not as *schema* says: each with the field, "" for all of it, and a sentence.
+
+    Args:
+        whole: What *schema* is part of, in which its references are found; itself by default.
+    """
+    return list(looked(schema, value, "", schema if whole is None else whole))
 
 
 def looked(schema: Schema, value: Any, where: str, whole: Schema) -> Generator[Problem]:

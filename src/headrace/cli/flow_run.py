@@ -10,10 +10,12 @@ import click
 
 from headrace._model.columns import plain
 from headrace._model.ids import prefix_of
+from headrace._model.pauses import Pause
 from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun
 from headrace._model.signals import Signal
 from headrace._model.states import StateType
 from headrace._ports import Store
+from headrace.cli.answers import pause_facts, pause_in, pause_object
 from headrace.cli.calls import LIMIT, Call, calls_of
 from headrace.cli.cancel import cancel
 from headrace.cli.kept import kept_of, lying_beside, result_words
@@ -43,10 +45,11 @@ To make one, put this into hello.py and run: python hello.py
 
 
 class Held(NamedTuple):
-    """What a run has, or waits for, of limits, and what was sent to it that it has not read."""
+    """What a run has, or waits for, of limits, what was sent to it that it has not read, and what it is paused for."""
 
     slots: list[Party]
     signals: list[Signal]
+    pause: Pause | None
 
 
 @click.group(epilog="Example: headrace flow-run ls --state failed")
@@ -183,7 +186,8 @@ async def inspected(
     run = await find_flow_run(store, asked)
     lines = len(await store.logs([run.id], limit=COUNTED + 1))
     calls, kept = await calls_of(store, run, limit), await kept_of(store, run)
-    held = Held(await slots_of(store, run), await store.signals.unread([run.id]))
+    unread, pause = await store.signals.unread([run.id]), await pause_in(store, run)
+    held = Held(await slots_of(store, run), unread, pause)
     return run, calls, lines, kept, held, await resumable(store, [run])
 
 
@@ -197,6 +201,7 @@ async def inspected_object(store: Store, asked: str) -> dict[str, object]:
         "log_count": len(await store.logs([run.id])),
         "task_runs": [task_object(task) for task in tasks],
         "subflow_runs": [flow_object(flow) for flow in subflows],
+        "pause": pause_object(await pause_in(store, run)),
         "slots": slot_objects(await slots_of(store, run)),
         "signals": [signal_object(one) for one in await store.signals.unread([run.id])],
     }
@@ -229,6 +234,7 @@ def described(
         ("To go on", f"headrace flow-run resume {short_id(run.id)}" if goes_on else ""),
         ("Log lines", f"{number}: headrace flow-run logs {short_id(run.id)}" if lines else "0"),
         ("Result", result_words(run, kept)),
+        *pause_facts(held.pause),
         *slot_facts(held.slots),
         *signal_facts(held.signals),
         ("Kept in", where),

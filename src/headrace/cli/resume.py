@@ -1,4 +1,8 @@
-"""The command `flow-run resume`: durable runs that were left behind go on in this process. Knows none of the rules."""
+"""
+The command `flow-run resume`: paused runs go on where they are, durable ones that were left behind in this process.
+
+Knows none of the rules.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,10 @@ from headrace._model.states import State
 from headrace._ports import Store
 from headrace._resuming import claimed, going_on
 from headrace.cli import Sentence
+from headrace.cli.answers import Given, StaysPaused, heard, input_for, pause_in, sent
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
-from headrace.cli.reading import find_flow_run, left_behind, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, left_behind, resumable, short_id, store_of_settings, wait_for
 from headrace.errors import DurableError, HeadraceError, NoDatabaseYet, short
 from headrace.sync import run as run_async
 
@@ -60,18 +65,29 @@ class NotResumed(Sentence):
 @click.command(epilog="Example: headrace flow-run resume 3f2a9c1e")
 @click.argument("run_id", metavar="[ID]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every durable run that was left behind, one after the other.")
+@click.option("--param", "-p", "fields", multiple=True, metavar="NAME=VALUE", help="A field of a paused run's input.")
+@click.option("--params", "whole", metavar="JSON", help="All of a paused run's input.")
 @output_option
-def resume(run_id: str | None, everything: bool, output: Output) -> None:
+def resume(run_id: str | None, everything: bool, fields: tuple[str, ...], whole: str | None, output: Output) -> None:
     """
-    Go on with a durable flow run whose process has ended, in this process, behind its last finished step.
+    Resume a paused flow run, which goes on in its process; or go on with a durable one whose process has ended, in this
+    process, behind its last finished step.
 
-    Its code is loaded from the module or file that it was in. Ends with 0 once the run has completed, with 1 if it came
-    to another end, with 2 if it could not be resumed: then nothing was run.
+    A paused run may wait for an input, which is asked for on a terminal. Code is loaded from the module or file that it
+    was in. Ends with 0 once the run was resumed, or has completed here, with 1 if it came to another end, with 2 if it
+    could not be resumed: then nothing was run.
     """
-    if (run_id is None) != everything:
+    given = Given(fields, whole)
+    if (run_id is None) != everything or (everything and given):
         raise click.UsageError("Give the id of one run, or --all.")
     store = store_of_settings()
-    wanted = wait_for(all_left_behind(store)) if run_id is None else [wait_for(found_for(store, run_id))]
+    if run_id is not None:
+        one = wait_for(found_for(store, run_id))
+        if answered(store, one, given, output):
+            return
+        wanted = [one]
+    else:
+        wanted = wait_for(all_left_behind(store))
     if output == "text" and not wanted:
         say("No durable run was left behind.")
     ends: list[End] = []
@@ -90,6 +106,33 @@ def resume(run_id: str | None, everything: bool, output: Output) -> None:
         raise click.exceptions.Exit(status)
 
 
+def answered(store: Store, run: FlowRun, given: Given, output: Output) -> bool:
+    """
+    Resume *run*, if it is paused; tell whether that is all. It is not for one that was left behind.
+
+    Raises:
+        NotResumed: It is not paused, and an input was *given*; or it is not any more.
+    """
+    pause = wait_for(pause_in(store, run))
+    if pause is None:
+        if given:
+            raise NotResumed(f"Flow run {run.name!r} is not paused, and takes no input; it is {run.state}.")
+        return False
+    try:
+        wait_for(sent(store, run, pause, input_for(run, pause, given)))
+    except HeadraceError as error:
+        raise NotResumed(str(error)) from error
+    if run.id in wait_for(resumable(store, [run])):
+        return False
+    took = wait_for(heard(store, run, pause))
+    if output == "json":
+        show_json({**flow_object(wait_for(found_for(store, run.id))), "heard": took})
+    else:
+        name = f"Flow run {plain(run.name)!r}"
+        say(f"{name} was resumed." if took else f"{name} is to go on, but its process has not heard that yet.")
+    return True
+
+
 async def found_for(store: Store, asked: str) -> FlowRun:
     """
     Give the run that begins with *asked*.
@@ -104,12 +147,21 @@ async def found_for(store: Store, asked: str) -> FlowRun:
 
 
 async def all_left_behind(store: Store) -> list[FlowRun]:
-    """List the durable runs that processes have left behind, those first that were taken up first."""
+    """
+    List the durable runs that processes have left behind, those first that were taken up first.
+
+    Those that are paused are left out, and named: they would wait here, and those behind them with them.
+    """
     try:
         left = await left_behind(store)
     except NoDatabaseYet:
         return []
-    return [run for one in left for run in await store.flow_runs(begins=one.run_id, limit=1)]
+    found = [run for one in left for run in await store.flow_runs(begins=one.run_id, limit=1)]
+    paused = {run.id: pause for run in found if (pause := await pause_in(store, run)) is not None}
+    for run in found:
+        if run.id in paused:
+            click.echo(plain(StaysPaused(run, paused[run.id]).message), err=True)
+    return [run for run in found if run.id not in paused]
 
 
 def gone_on(run: FlowRun) -> End:

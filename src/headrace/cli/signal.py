@@ -12,6 +12,7 @@ import attrs
 import click
 
 from headrace._model.columns import plain
+from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun
 from headrace._model.signals import Signal, as_data, named
 from headrace._ports import Store
@@ -74,7 +75,7 @@ async def send(store: Store, asked: str, sent: Signal) -> tuple[FlowRun, bool]:
 
 def signal_facts(unread: Sequence[Signal]) -> list[tuple[str, str]]:
     """Say what a run has not read yet: "approve, go (2)"."""
-    found = Counter(one.name for one in unread)
+    found = Counter("its resuming" if one.name.startswith(prefix_of(one.run_id)) else one.name for one in unread)
     said = [plain(name) if count == 1 else f"{plain(name)} ({count:,})" for name, count in found.items()]
     return [("Not read", ", ".join(said))] if said else []
 

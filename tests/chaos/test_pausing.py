@@ -1,0 +1,96 @@
+"""Paused runs and kills: each pause is answered once, by one of several, whichever process has the run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headrace
+from headrace import runs
+from headrace.errors import NoDatabaseYet, NotPausedError
+from tests.chaos.processes import Child, until
+from tests.spec.keeping import runtime_at
+from tests.spec.pausing import pause_of, waiting
+
+KILLS = 60 if os.environ.get("CHAOS") == "long" else 4
+SEED = int(os.environ.get("CHAOS_SEED", "20240229"))
+Start = Callable[..., Child]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    """Give what starts the program on one database, which the test's own runtime is on, too."""
+    home, more = tmp_path / "home", dict[str, Any]()
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgresql")
+        more["HEADRACE_DATABASE_URL"] = server.url(server.database())
+    begun: list[Child] = []
+
+    def child(program: str, *args: object) -> Child:
+        begun.append(Child("tests.chaos.pausing", program, *args, home=home, **more))
+        return begun[-1]
+
+    home.mkdir()
+    with runtime_at(home, url=more.get("HEADRACE_DATABASE_URL"), progress=False):
+        yield child
+    for one in begun:
+        one.process.kill()
+        one.process.wait()
+
+
+def answered(given: int) -> bool:
+    """Answer the pause of the one run there is; tell whether that could be done."""
+    try:
+        headrace.resume_flow_run(runs.flow_runs()[0], given)
+    except (NotPausedError, NoDatabaseYet, IndexError):
+        return False
+    return True
+
+
+def test_kills_lose_no_answer_and_ask_for_none_again(start: Start) -> None:
+    chance = random.Random(SEED)
+    count = 3 * KILLS
+    child = start("asks", count)
+    sent = killed = 0
+    while sent < count:
+        until(partial(answered, sent))
+        sent += 1
+        if killed < KILLS and sent < count and chance.random() < 0.7:
+            # Right behind the answer, while it is read, or paused again; and answered once more before it is taken up.
+            time.sleep(chance.choice([0, 0.002, 0.02]))
+            run = runs.flow_runs()[0]
+            child.send(signal.SIGKILL)
+            child.ended()
+            killed += 1
+            if answered(sent):
+                sent += 1
+            child = start("resumes", run.id)
+
+    ended = child.ended()
+
+    assert ended.status == 0, ended.err
+    assert ended.out.splitlines()[-1] == f"returned {list(range(count))}"
+    assert killed >= KILLS // 2
+    print(f"{killed} kills, {count} pauses, each answered once (seed {SEED})")
+
+
+def test_another_process_goes_on_for_what_is_left_of_the_time(start: Start) -> None:
+    child = start("asks", 1)
+    deadline = pause_of(waiting()).until
+    child.send(signal.SIGKILL)
+    child.ended()
+
+    child = start("resumes", runs.flow_runs()[0].id)
+    until(lambda: len(runs.flow_runs()[0].transitions) > 3)
+
+    assert pause_of(waiting()).until == deadline
+    assert answered(7)
+    assert child.ended().out.endswith("returned [7]\n")
