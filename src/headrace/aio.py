@@ -19,6 +19,7 @@ from headrace._resuming import claimed, going_on
 from headrace._sleeping import Seconds, slept
 from headrace.flow_runs import AN_HOUR, pausing, resuming
 from headrace.futures import DoneAndNotDoneFutures, Future, ReturnWhen, as_completed, waited
+from headrace.input import sending_input
 from headrace.signals import MISSING
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ __all__ = [
     "resume",
     "resume_flow_run",
     "send",
+    "send_input",
     "sleep",
     "task_runs",
     "wait",
@@ -230,6 +232,15 @@ async def resume_flow_run(run: FlowRun | str, run_input: Any = None) -> None:
     As `headrace.resume_flow_run`, and raises what that raises.
     """
     await resuming(_runtime.host_for(True), run, run_input)
+
+
+async def send_input(run_input: Any, flow_run_id: FlowRun | str, key_prefix: str | None = None) -> None:
+    """
+    Send *run_input* to a flow run, which receives it by its type.
+
+    As `headrace.input.send_input`, and raises what that raises.
+    """
+    await sending_input(_runtime.host_for(True), run_input, flow_run_id, key_prefix)
 
 
 async def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:

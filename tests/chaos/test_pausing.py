@@ -20,7 +20,7 @@ from tests.chaos.processes import Child, until
 from tests.spec.keeping import runtime_at
 from tests.spec.pausing import pause_of, waiting
 
-KILLS = 60 if os.environ.get("CHAOS") == "long" else 4
+KILLS = 60 if os.environ.get("CHAOS") == "long" else 3
 SEED = int(os.environ.get("CHAOS_SEED", "20240229"))
 Start = Callable[..., Child]
 

@@ -78,7 +78,10 @@ def schema_of(kind: Any, around: tuple[Any, ...] = ()) -> Schema:
 
 def record(kind: Any, fields: Mapping[str, Any], around: tuple[Any, ...]) -> Schema:
     """Give the schema of the class *kind*, whose *fields* have these defaults."""
-    hints = typing.get_type_hints(kind, include_extras=True)
+    try:
+        hints = typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # a name that is not to be found: nothing is said of the types
+        hints = {}
     properties = {name: schema_of(hints.get(name, Any), around) for name in fields}
     for name, default in fields.items():
         if default is not MISSING and default is not UNTOLD:
