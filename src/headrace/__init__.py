@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace._sleeping import sleep as sleep
     from headrace.flow_runs import pause_flow_run as pause_flow_run
     from headrace.flow_runs import resume_flow_run as resume_flow_run
+    from headrace.flow_runs import suspend_flow_run as suspend_flow_run
     from headrace.flows import Flow as Flow
     from headrace.flows import flow as flow
     from headrace.logging import get_run_logger as get_run_logger
@@ -49,6 +50,7 @@ _PLACES = {
     "run": "headrace.sync",
     "runtime": "headrace.runtime",
     "sleep": "headrace._sleeping",
+    "suspend_flow_run": "headrace.flow_runs",
     "tags": "headrace._engine.context",
     "task": "headrace.tasks",
     "transaction": "headrace.transactions",
@@ -71,6 +73,7 @@ __all__ = [
     "run",
     "runtime",
     "sleep",
+    "suspend_flow_run",
     "tags",
     "task",
     "transaction",

@@ -42,6 +42,7 @@ __all__ = [
     "send",
     "send_input",
     "sleep",
+    "suspend_flow_run",
     "task_runs",
     "wait",
 ]
@@ -223,6 +224,23 @@ async def pause_flow_run(wait_for_input: Any = None, timeout: float | None = AN_
     As `headrace.pause_flow_run`, and raises what that raises.
     """
     return await pausing(_runtime.host_for(True), wait_for_input, timeout, key)
+
+
+@overload
+async def suspend_flow_run(wait_for_input: type[T], timeout: float | None = None, key: str | None = None) -> T: ...
+@overload
+async def suspend_flow_run(
+    wait_for_input: None = None, timeout: float | None = None, key: str | None = None
+) -> None: ...
+@overload
+async def suspend_flow_run(wait_for_input: Any, timeout: float | None = None, key: str | None = None) -> Any: ...
+async def suspend_flow_run(wait_for_input: Any = None, timeout: float | None = None, key: str | None = None) -> Any:
+    """
+    Pause the durable flow run around, and have it leave the memory at once: it comes back when somebody resumes it.
+
+    As `headrace.suspend_flow_run`, and raises what that raises.
+    """
+    return await pausing(_runtime.host_for(True), wait_for_input, timeout, key, at_once=True)
 
 
 async def resume_flow_run(run: FlowRun | str, run_input: Any = None) -> None:

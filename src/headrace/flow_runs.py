@@ -45,6 +45,7 @@ __all__ = [
     "PauseContextError",
     "pause_flow_run",
     "resume_flow_run",
+    "suspend_flow_run",
 ]
 
 T = TypeVar("T")
@@ -78,6 +79,29 @@ def pause_flow_run(wait_for_input: Any = None, timeout: float | None = AN_HOUR, 
     return drive(pausing(blocking("pause_flow_run"), wait_for_input, timeout, key))
 
 
+@overload
+def suspend_flow_run(wait_for_input: type[T], timeout: float | None = None, key: str | None = None) -> T: ...
+@overload
+def suspend_flow_run(wait_for_input: None = None, timeout: float | None = None, key: str | None = None) -> None: ...
+@overload
+def suspend_flow_run(wait_for_input: Any, timeout: float | None = None, key: str | None = None) -> Any: ...
+def suspend_flow_run(wait_for_input: Any = None, timeout: float | None = None, key: str | None = None) -> Any:
+    """
+    Pause the durable flow run around, and have it leave the memory at once: it comes back when somebody resumes it.
+
+    As `pause_flow_run`, and raises what that raises. All of the run has to wait, and nobody for it, as with those that
+    were submitted to a `Runtime`; else it stays in memory, and is paused there.
+
+    Args:
+        timeout: Seconds; for ever by default.
+
+    Raises:
+        PauseContextError: The run is not durable.
+        Suspended: It is unloaded. No Exception; code that cleans up meanwhile is not recorded.
+    """
+    return drive(pausing(blocking("suspend_flow_run"), wait_for_input, timeout, key, at_once=True))
+
+
 def resume_flow_run(run: FlowRun | str, run_input: Any = None) -> None:
     """
     Resume a paused flow run, with *run_input* where it waits for one. It has reached the disk when this returns.
@@ -107,11 +131,11 @@ def blocking(name: str) -> Host:
     return _runtime.thread_host.here(f"headrace.{name}", f"`await headrace.aio.{name}(...)`")
 
 
-async def pausing(host: Host, kind: Any, timeout: float | None, key: str | None) -> Any:
+async def pausing(host: Host, kind: Any, timeout: float | None, key: str | None, *, at_once: bool = False) -> Any:
     """Pause the run around."""
     if key is not None and not isinstance(cast("object", key), str):
         raise OptionTypeError(f"The key of a pause must be a text, not {short(key)}.")
-    return await paused(current_run.get(), host, kind, seconds(timeout), key)
+    return await paused(current_run.get(), host, kind, seconds(timeout), key, at_once=at_once)
 
 
 async def resuming(host: Host, run: FlowRun | str, given: Any) -> None:

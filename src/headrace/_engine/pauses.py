@@ -19,6 +19,7 @@ from headrace._engine import lines
 from headrace._engine.coercion import fit, reason
 from headrace._engine.forms import formed
 from headrace._engine.life import reason as stopped
+from headrace._engine.life import unloads
 from headrace._engine.past import Beyond, Past
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.schemas import schema_of
@@ -39,11 +40,13 @@ ends: Final[WeakKeyDictionary[Run, dict[str, dict[str, Any]]]] = WeakKeyDictiona
 kinds: Final[dict[str, Any]] = {}
 
 
-async def paused(run: Run | None, host: Host, kind: Any, seconds: float, key: str | None) -> Any:
+async def paused(
+    run: Run | None, host: Host, kind: Any, seconds: float, key: str | None, *, at_once: bool = False
+) -> Any:
     """
     Pause *run* until somebody resumes it; give the input, as *kind*, and None where that is None.
 
-    Of several pauses of a run at once one is asked after the other.
+    Of several pauses of a run at once one is asked after the other. One to be unloaded *at_once* has to be durable.
 
     Raises:
         PauseContextError: It is no flow run that could be resumed.
@@ -51,15 +54,19 @@ async def paused(run: Run | None, host: Host, kind: Any, seconds: float, key: st
         StoreUnavailable, LostRun: It cannot be recorded, or another process has the run by now.
     """
     flow = pausable(run)
+    if at_once and flow.scope.past is None:
+        raise PauseContextError(
+            "this one is not durable, so nobody could take it up again. Say durable=True, or pause it."
+        )
     refuse_held(flow, "pauses its flow")
-    asking = Asking(flow, host, kind, seconds, place_of(flow, key))
+    asking = Asking(flow, host, kind, seconds, place_of(flow, key), at_once)
     if not await asking.known():
         if flow.scope.past is not None and flow.scope.past.dry:
             raise Beyond("pause_flow_run()")
         turn = Turn(flow, key_of(flow.id))
         try:
             while not turn.come():
-                await waited(host, turn.gate, None)
+                await waited(host, turn.gate, None, at_once=at_once)
             await asking.answered()
         finally:
             turn.leave()
@@ -111,6 +118,7 @@ class Asking:
     kind: Any
     seconds: float
     first: str
+    at_once: bool
     since: str = attrs.field(default=attrs.Factory(lambda self: self.first, takes_self=True))
     number: int = 1
     refused: str = ""
@@ -170,7 +178,8 @@ class Asking:
                 self.tell(attrs.asdict(attrs.evolve(pause, place=self.place, refused=self.refused)))
         except BaseException as stop:
             # A run that ends here is still paused for who takes it up; one that goes on does so without an answer.
-            if stopped(flow) is None and not isinstance(self.host.translated(stop), TerminationSignal):
+            leaves = unloads(flow) or isinstance(self.host.translated(stop), TerminationSignal)
+            if stopped(flow) is None and not leaves:
                 self.tell(NOTHING, RUNNING)
             raise
         self.tell(NOTHING, RUNNING)
@@ -181,7 +190,7 @@ class Asking:
         place, keeps = self.place, self.past is not None
         kinds[place] = self.kind
         try:
-            turn = Turn(self.flow, place)
+            turn = Turn(self.flow, place, at_once=self.at_once)
             signal = await following(self.flow, self.host, turn, lambda: until, place if keeps else None, self.judged)
         finally:
             del kinds[place]

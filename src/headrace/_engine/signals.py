@@ -193,7 +193,8 @@ async def following(
                     del turn.inbox.got[turn.name]
                 return signal
             until = until or [deadline()]
-            late = not await waited(host, turn.gate, until[0], signal=(run.scope.flow_run_id or run.id, turn.name))
+            who = (run.scope.flow_run_id or run.id, turn.name)
+            late = not await waited(host, turn.gate, until[0], signal=who, at_once=turn.at_once)
     finally:
         turn.leave()
 

@@ -31,10 +31,12 @@ class Turn:
 
     Attributes:
         gate: Opens when it is time to look; made anew before each look.
+        at_once: Whether its run need not stay for a while before it is unloaded.
     """
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Run, name: str, *, at_once: bool = False) -> None:
         self.name = name
+        self.at_once = at_once
         self.gate = Gate()
         with guard:
             inbox = inboxes.get(run)

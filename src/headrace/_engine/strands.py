@@ -7,7 +7,7 @@ record says what it waits for, and whoever takes it up goes on from there. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
@@ -20,6 +20,7 @@ from headrace._engine.transactions import current
 from headrace._engine.waits import outside
 from headrace._model.annotations import watch
 from headrace._model.events import SUSPENDED
+from headrace._model.ids import prefix_of
 from headrace._model.records import Suspension, instant
 from headrace._model.states import State
 from headrace._ports import Host
@@ -132,12 +133,12 @@ class Strands:
 
     # -- unloading ------------------------------------------------------------------------------------------------
 
-    def look(self, run: Run) -> None:
-        """Have the run around *run* be unloaded, if that can be, and none of its waits will be over soon."""
+    def look(self, run: Run, *, at_once: bool = False) -> None:
+        """Have the run around *run* be unloaded, if that can be, and no wait of it is over soon, unless *at_once*."""
         journal = run.scope.journal
         root = journal.live.get(self.root_id)
         if root is not None:
-            self.rest(root, journal.now() + int(journal.unload_after * 1e9))
+            self.rest(root, journal.now() + (0 if at_once else int(journal.unload_after * 1e9)))
 
     def rest(self, root: FlowRunning, soon: int) -> bool:
         """Have *root* be unloaded, if that can be, and it does not go on before *soon*; tell whether it is."""
@@ -165,7 +166,7 @@ class Strands:
             wake_at = min((wait.until for wait in lasting if wait.until is not None), default=None)
             signals = tuple(dict.fromkeys(wait.signal for wait in lasting if wait.signal is not None))
             self.suspension = Suspension(self.root_id, wake_at, signals)
-            self.state = State(*SUSPENDED, message=said(wake_at, [name for _, name in signals]))
+            self.state = State(*SUSPENDED, message=said(wake_at, signals))
         watch.stops = True
         root.scope.journal.unloaded[self.root_id] = root.call.promise
         for flow in list(self.flows):
@@ -223,10 +224,13 @@ def unloadable(root: FlowRunning) -> bool:
     return not (awaited or stuck or root.stopping is not None)
 
 
-def said(wake_at: int | None, names: Iterable[str]) -> str:
-    """Say what a run waits for."""
+def said(wake_at: int | None, waits: Collection[tuple[str, str]]) -> str:
+    """Say what a run waits for: a moment, signals, or who resumes it, whose answer is named after a place in it."""
     moment = "" if wake_at is None else f"{instant(wake_at):%Y-%m-%d %H:%M:%S} UTC"
-    signals = " or ".join(repr(name) for name in dict.fromkeys(names))
-    if not signals:
+    names = dict.fromkeys(repr(name) for run_id, name in waits if not name.startswith(prefix_of(run_id)))
+    parts = [f"for the signal {' or '.join(names)}"] if names else []
+    if any(name.startswith(prefix_of(run_id)) for run_id, name in waits):
+        parts.append("to be resumed")
+    if not parts:
         return f"It sleeps until {moment}."
-    return f"It waits for the signal {signals}" + (f", until {moment} at most." if moment else ".")
+    return f"It waits {' or '.join(parts)}" + (f", until {moment} at most." if moment else ".")

@@ -27,7 +27,13 @@ class Beyond(BaseException):
 
 
 async def waited(
-    host: Host, gate: Gate, until: int | None, *, signal: tuple[str, str] | None = None, between: bool = False
+    host: Host,
+    gate: Gate,
+    until: int | None,
+    *,
+    signal: tuple[str, str] | None = None,
+    between: bool = False,
+    at_once: bool = False,
 ) -> bool:
     """
     Wait for *gate*, until that moment at most, in nanoseconds since 1970; tell whether the gate is open.
@@ -37,6 +43,7 @@ async def waited(
     Args:
         signal: What opens the gate: the flow run that reads it, and its name.
         between: Whether it is the time between two attempts of the run.
+        at_once: Whether the run need not stay for a while before it is unloaded.
 
     Raises:
         RunningLoopError: This would block an event loop.
@@ -52,11 +59,11 @@ async def waited(
         return gate.opened
     if past.dry and (until is None or until > host.clock.now()):
         raise Beyond("a wait")
-    strands, strand, pause = past.strands, host.strand(), run.scope.journal.unload_after
+    strands, strand, pause = past.strands, host.strand(), 0.0 if at_once else run.scope.journal.unload_after
     strands.wait(run, strand, gate.open, between=between, lasts=True, until=until, signal=signal)
     try:
         while await shut(host, gate, until, pause):
-            strands.look(run)
+            strands.look(run, at_once=at_once)
             pause = SLICE
     finally:
         strands.go_on(strand)

@@ -8,7 +8,6 @@ DRAWING: Final = (
     "Flows are not drawn before they run. Run it, then see what called what: headrace flow-run inspect last"
 )
 SCHEDULES: Final = "There are no schedules and no workers. Let cron, systemd or your own program call the flow."
-SUSPENDING: Final = "A run that waits stays in memory. Have it pause: headrace.pause_flow_run(...)"
 WORKERS: Final = "There are no workers. Call the task in a process of yours, such as one that a queue starts."
 
 OPTIONS: Final = {
@@ -29,7 +28,6 @@ NAMES: Final = {
     "deploy": SCHEDULES,
     "get_client": "There is no server to talk to. Read the record: headrace flow-run ls --output json",
     "serve": SCHEDULES,
-    "suspend_flow_run": SUSPENDING,
 }
 ADDRESSES: Final = (
     "There is no server, so runs have no address. Give the run's id away instead: headrace flow-run inspect ID"

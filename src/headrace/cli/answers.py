@@ -31,6 +31,7 @@ from headrace.errors import InvalidRunInput
 from headrace.flow_runs import answer, pause_of, waiting
 
 HEARD = 5.0  # seconds in which it is seen whether the run takes an answer; in a file, a process looks twice a second
+WAKES = 2.0  # and in which an unloaded run is taken up, if a process is there for it
 PAUSE = 0.05
 
 
@@ -150,14 +151,20 @@ async def sent(store: Store, run: FlowRun, pause: Pause, value: Any) -> None:
     await answer(store, Signal(run.id, pause.place, data, datetime.now(UTC), pause.place), unpack)
 
 
-async def heard(store: Store, run: FlowRun, pause: Pause, seconds: float = HEARD) -> bool:
+async def suspended(store: Store, run: FlowRun) -> bool:
+    """Tell whether *run* is unloaded, and no process has taken it up."""
+    owned = await store.owners.one(run.id)
+    return owned is not None and owned.suspended
+
+
+async def heard(store: Store, run: FlowRun, pause: Pause) -> bool:
     """
-    Tell whether *run* has taken the answer to its *pause*, within so many *seconds*.
+    Tell whether *run* has taken the answer to its *pause*, within some seconds.
 
     Raises:
         StaysPaused: It has, and the answer does not fit.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (WAKES if await suspended(store, run) else HEARD)
     while True:
         now = await pause_in(store, run)
         if now is None or now.place != pause.place:

@@ -23,7 +23,7 @@ from headrace._model.states import State
 from headrace._ports import Store
 from headrace._resuming import claimed, going_on
 from headrace.cli import Sentence
-from headrace.cli.answers import Given, StaysPaused, heard, input_for, pause_in, sent
+from headrace.cli.answers import Given, StaysPaused, heard, input_for, pause_in, sent, suspended
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
 from headrace.cli.reading import find_flow_run, left_behind, resumable, short_id, store_of_settings, wait_for
@@ -108,7 +108,7 @@ def resume(run_id: str | None, everything: bool, fields: tuple[str, ...], whole:
 
 def answered(store: Store, run: FlowRun, given: Given, output: Output) -> bool:
     """
-    Resume *run*, if it is paused; tell whether that is all. It is not for one that was left behind.
+    Resume *run*, if it is paused; tell whether that is all. It is not for one that no process has.
 
     Raises:
         NotResumed: It is not paused, and an input was *given*; or it is not any more.
@@ -125,6 +125,8 @@ def answered(store: Store, run: FlowRun, given: Given, output: Output) -> bool:
     if run.id in wait_for(resumable(store, [run])):
         return False
     took = wait_for(heard(store, run, pause))
+    if not took and wait_for(suspended(store, run)):
+        return False
     if output == "json":
         show_json({**flow_object(wait_for(found_for(store, run.id))), "heard": took})
     else:

@@ -15,9 +15,9 @@ from tests.chaos.processes import recorded, rows, until
 from tests.unit.cli.recorded import Teller, environment
 
 PROGRAM = """
-import sys
+import sys, time
 from dataclasses import dataclass
-from headrace import flow, pause_flow_run
+from headrace import Runtime, flow, pause_flow_run, suspend_flow_run
 
 @dataclass
 class Approval:
@@ -29,11 +29,17 @@ class Approval:
         if (self.amount or 0) < 0:
             raise ValueError("the amount is below 0")
 
-@flow(durable="durable" in sys.argv)
+@flow(durable=bool({"durable", "suspended"} & {*sys.argv}))
 def asks():
+    if "suspended" in sys.argv:
+        return str(suspend_flow_run(Approval))
     return str(pause_flow_run(Approval, timeout=600) if "plain" not in sys.argv else pause_flow_run(int))
 
 if __name__ == "__main__":
+    if "suspended" in sys.argv:
+        with Runtime() as runtime:
+            runtime.submit(asks)
+            time.sleep(60)
     print(asks(), flush=True)
 """
 
@@ -51,9 +57,22 @@ class Asking:
                 [sys.executable, str(program), *words], env=environment(self.home), stdout=out, stderr=err
             )
         self.tell = Teller(self.home)
-        paused = "SELECT id FROM flow_run WHERE state_name = 'Paused'"
+        name = "Suspended" if "suspended" in words else "Paused"
+        paused = f"SELECT id FROM flow_run WHERE state_name = '{name}'"
         until(lambda: recorded(self.home) and rows(self.home, paused))
         ((self.run_id,),) = rows(self.home, paused)
+
+    def spoken(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Speak the command *words* in a process of its own, without a terminal."""
+        return subprocess.run(
+            [sys.executable, "-m", "headrace", *words],
+            env=environment(self.home),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def said(self) -> str:
         """Give what it printed, once it has ended."""
@@ -161,24 +180,13 @@ def test_one_that_was_left_behind_is_resumed_and_goes_on_here(begin: Callable[..
     asking.process.wait()
     resume = ("flow-run", "resume", asking.run_id)
 
-    def spoken(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "headrace", *words],
-            env=environment(asking.home),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert "waits for an input" in spoken("flow-run", "resume", "--all").stderr
-    assert spoken(*resume).returncode == 2
-    done = spoken(*resume, "-p", "approved=true")
+    assert "waits for an input" in asking.spoken("flow-run", "resume", "--all").stderr
+    assert asking.spoken(*resume).returncode == 2
+    done = asking.spoken(*resume, "-p", "approved=true")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("completed and returned \"Approval(approved=True, by='nobody', amount=None)\"\n")
-    assert "is not paused, and takes no input" in spoken(*resume, "-p", "approved=true").stderr
+    assert "is not paused, and takes no input" in asking.spoken(*resume, "-p", "approved=true").stderr
 
 
 def test_a_plain_run_whose_process_has_ended_is_not_resumed(begin: Callable[..., Asking]) -> None:
@@ -189,3 +197,22 @@ def test_a_plain_run_whose_process_has_ended_is_not_resumed(begin: Callable[...,
     refused = asking.tell("flow-run", "resume", asking.run_id, "-p", "approved=true", status=2).stderr
 
     assert "cannot be resumed: its process has ended, and it is not durable" in refused
+
+
+def test_one_that_is_unloaded_goes_on_where_a_process_is_there_for_it(begin: Callable[..., Asking]) -> None:
+    asking = begin("suspended")
+
+    done = asking.tell("flow-run", "resume", asking.run_id, "-p", "approved=no")
+
+    assert done.stdout.endswith(" was resumed.\n")
+
+
+def test_one_that_is_unloaded_goes_on_here_where_no_process_takes_it_up(begin: Callable[..., Asking]) -> None:
+    asking = begin("suspended")
+    asking.process.kill()
+    asking.process.wait()
+
+    done = asking.spoken("flow-run", "resume", asking.run_id, "-p", "approved=yes")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("completed and returned \"Approval(approved=True, by='nobody', amount=None)\"\n")
