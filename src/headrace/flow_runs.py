@@ -260,8 +260,11 @@ async def answer(store: Store, signal: Signal, unpack: Unpack) -> None:
         raise NotPausedError(signal.run_id, "it has ended")
     if not new:
         raise NotPausedError(signal.run_id, "somebody has resumed it already")
+    pause = await pause_of(store, await one_of(store, signal.run_id), unpack)
+    if pause is not None and pause.place == signal.name:
+        return
+    # It has gone on: with this answer, which is then read, or since its time was over. So this is looked at last.
     left = await store.signals.unread([signal.run_id], name=signal.name)
-    pause = await pause_of(store, await one_of(store, signal.run_id), unpack) if left else None
-    if left and (pause is None or pause.place != signal.name):
+    if left:
         await store.signals.heard(left)
         raise NotPausedError(signal.run_id, "its time was over in this moment")

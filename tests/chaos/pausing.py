@@ -1,10 +1,11 @@
-"""A program whose flow is paused again and again. The first argument says whether it begins, or goes on with a run."""
+"""A program whose flow waits for people. The first argument says how, or that it goes on with a run."""
 
 from __future__ import annotations
 
 import sys
+import time
 
-from headrace import durable, flow, pause_flow_run, task
+from headrace import Runtime, durable, flow, pause_flow_run, suspend_flow_run, task
 
 
 @task
@@ -21,6 +22,19 @@ def asks(count: int) -> list[int]:
     return found
 
 
+@flow(durable=True)
+def suspends(first: int) -> None:
+    print("returned", note(first) + note(suspend_flow_run(int)), flush=True)
+
+
 if __name__ == "__main__":
     name, given = sys.argv[1:]
-    print("returned", asks(int(given)) if name == "asks" else durable.resume(given))
+    if name == "asks":
+        print("returned", asks(int(given)))
+    elif name == "resumes":
+        print("returned", durable.resume(given))
+    else:
+        with Runtime() as runtime:
+            if name == "suspends":
+                runtime.submit(suspends, int(given))
+            time.sleep(60)

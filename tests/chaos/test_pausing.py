@@ -55,13 +55,19 @@ def answered(given: int) -> bool:
     return True
 
 
+def answered_by(child: Child, given: int) -> bool:
+    """Answer the pause of the run that *child* has."""
+    assert child.process.poll() is None, child.err
+    return answered(given)
+
+
 def test_kills_lose_no_answer_and_ask_for_none_again(start: Start) -> None:
     chance = random.Random(SEED)
     count = 3 * KILLS
     child = start("asks", count)
     sent = killed = 0
     while sent < count:
-        until(partial(answered, sent))
+        until(partial(answered_by, child, sent))
         sent += 1
         if killed < KILLS and sent < count and chance.random() < 0.7:
             # Right behind the answer, while it is read, or paused again; and answered once more before it is taken up.
@@ -94,3 +100,25 @@ def test_another_process_goes_on_for_what_is_left_of_the_time(start: Start) -> N
     assert pause_of(waiting()).until == deadline
     assert answered(7)
     assert child.ended().out.endswith("returned [7]\n")
+
+
+def test_a_suspended_run_goes_on_in_the_process_that_is_there_when_it_is_resumed(start: Start) -> None:
+    child = start("suspends", 3)
+    until(lambda: "Suspended" in states())
+    child.send(signal.SIGKILL)
+    child.ended()
+    assert states() == ["Suspended"]  # and not Crashed: it was nobody's
+
+    child = start("serves", 0)
+    assert answered(4)
+    child.said("returned 7")
+
+    until(lambda: states() == ["Completed"])
+
+
+def states() -> list[str]:
+    """Give the states of the runs there are."""
+    try:
+        return [run.state.name for run in runs.flow_runs()]
+    except NoDatabaseYet:
+        return []

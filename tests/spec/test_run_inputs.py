@@ -25,7 +25,7 @@ class Approval(RunInput):
 
     approved: bool
     by: str = "nobody"
-    tags: list[str] = attrs.field(factory=list)
+    tags: list[str] = attrs.field(factory=list[str])
 
 
 class Checked(RunInput, pydantic.BaseModel):
@@ -105,7 +105,7 @@ def test_who_receives_responds_to_who_sent(form: Form, record: Record) -> None:
     @form.flow()
     async def approves() -> None:
         (asked,) = await received(form, receive_input(int, with_metadata=True), 1)
-        assert isinstance(asked, ReceivedWith)
+        assert type(asked) is ReceivedWith
         await send(form, Approval(approved=asked.value < 100), asked.metadata.sender)
         (given,) = await received(form, Approval.receive(), 1)
         assert given.metadata.receiver == me()
@@ -174,7 +174,8 @@ def test_people_see_other_defaults_and_a_description(form: Form, record: Record)
         "description": "Is **order 7** to go out?",
     }
     assert Approval(approved=True).by == "nobody"
-    assert Checked.with_initial_data("How many?", number=5)().number == 5
+    five: Any = Checked.with_initial_data("How many?", number=5)
+    assert five().number == 5
     with pytest.raises(OptionError, match="Approval has no field 'buy'; did you mean 'by'"):
         Approval.with_initial_data(buy="Ada")
 

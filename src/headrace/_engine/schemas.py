@@ -13,7 +13,7 @@ import json
 import sys
 import typing
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired, Required
 
 import attrs
 
@@ -55,7 +55,7 @@ def schema_of(kind: Any, around: tuple[Any, ...] = ()) -> Schema:
         judged: Schema = sys.modules["pydantic"].TypeAdapter(kind).json_schema()
         return judged
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
+    if origin in {Annotated, NotRequired, Required}:
         return schema_of(parts[0], around)
     if origin in UNIONS:
         return {"anyOf": [schema_of(part, around) for part in parts]}
@@ -86,7 +86,8 @@ def record(kind: Any, fields: Mapping[str, Any], around: tuple[Any, ...]) -> Sch
     for name, default in fields.items():
         if default is not MISSING and default is not UNTOLD:
             properties[name] |= told(default)
-    required = [name for name, default in fields.items() if default is MISSING]
+    optional = {name for name, hint in hints.items() if typing.get_origin(hint) is NotRequired}
+    required = [name for name, default in fields.items() if default is MISSING and name not in optional]
     return described(kind, {"type": "object", "properties": properties, "required": required})
 
 
