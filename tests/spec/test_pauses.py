@@ -334,6 +334,16 @@ def test_several_pauses_of_a_run_are_asked_one_after_the_other(record: Record, p
     assert asyncio.run(asks()) == [1, 2, 3]
 
 
+def test_several_pauses_of_one_key_at_once_have_one_answer(record: Record, people: People) -> None:
+    @headrace.flow
+    async def asks() -> list[int]:
+        return await asyncio.gather(*(aio.pause_flow_run(int, key="a") for _ in range(3)))
+
+    people.resume(1)
+
+    assert asyncio.run(asks()) == [1, 1, 1]
+
+
 def test_pauses_of_one_key_are_asked_once(form: Form, record: Record, people: People) -> None:
     tries: list[Any] = []
 

@@ -67,7 +67,8 @@ async def paused(
         try:
             while not turn.come():
                 await waited(host, turn.gate, None, at_once=at_once)
-            await asking.answered()
+            if not await asking.known():  # one of its key may have been answered meanwhile
+                await asking.answered()
         finally:
             turn.leave()
     return asking.value
@@ -220,11 +221,15 @@ class Asking:
         late = "late" in found
         if late and found["attempt"] == self.flow.attempt:
             raise FlowPauseTimeout(self.flow.name, self.flow.id, self.seconds)
-        if not late and "refused" not in found:
-            self.value = made(found["data"], self.kind)
-            return True
-        self.number += 1
         self.refused = found.get("refused", "")
+        if not late and not self.refused:
+            try:
+                self.value = made(found["data"], self.kind)
+            except Exception as error:  # the type was changed since it was answered
+                self.refused = reason(error, json.loads(found["data"]), self.kind)
+            else:
+                return True
+        self.number += 1
         self.since = self.place if late else self.since
         return False
 
