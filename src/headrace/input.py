@@ -242,10 +242,10 @@ def opened(signal: Signal) -> tuple[str | None, Any]:
     Raises:
         SignalTypeError: It was not sent as one.
     """
-    said = signal.value
-    if not isinstance(said, dict) or "value" not in said:
+    said: Any = signal.value
+    if said.__class__ is not dict or "value" not in said:
         raise SignalTypeError(signal.name, "it was sent as a signal, and not by send_input")
-    return cast("dict[str, Any]", said).get("from"), said["value"]
+    return said.get("from"), said["value"]
 
 
 def named(kind: Any, prefix: str | None) -> str:

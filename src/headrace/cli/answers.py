@@ -71,6 +71,7 @@ def input_for(run: FlowRun, pause: Pause, given: Given) -> Any:
         StaysPaused: An input is wanted, none was given, and nobody is there to be asked.
         UsageError: What was given cannot be read.
     """
+    value: Any = {} if pause.form else None
     if given.whole is not None:
         if given.fields:
             raise click.UsageError("Give the fields of the input by -p, or all of it by --params.")
@@ -79,10 +80,8 @@ def input_for(run: FlowRun, pause: Pause, given: Given) -> Any:
         value = dict(field(pause, said) for said in given.fields)
     elif pause.schema is not None and sys.stdin.isatty():
         value = asked_for(pause, pause.schema)
-    else:
-        value = {} if pause.form else None
-        if pause.problems(value):
-            raise StaysPaused(run, pause)
+    elif pause.problems(value):
+        raise StaysPaused(run, pause)
     problems = pause.problems(value)
     if problems:
         raise InvalidRunInput(run.id, problems)

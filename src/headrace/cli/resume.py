@@ -122,7 +122,7 @@ def answered(store: Store, run: FlowRun, given: Given, output: Output) -> bool:
         wait_for(sent(store, run, pause, input_for(run, pause, given)))
     except HeadraceError as error:
         raise NotResumed(str(error)) from error
-    if run.id in wait_for(resumable(store, [run])):
+    if not wait_for(suspended(store, run)) and run.id in wait_for(resumable(store, [run])):
         return False
     took = wait_for(heard(store, run, pause))
     if not took and wait_for(suspended(store, run)):
