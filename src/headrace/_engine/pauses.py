@@ -20,13 +20,13 @@ from headrace._engine.coercion import fit, reason
 from headrace._engine.forms import formed
 from headrace._engine.life import reason as stopped
 from headrace._engine.life import unloads
-from headrace._engine.past import Beyond, Past
+from headrace._engine.past import Past
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.schemas import schema_of
 from headrace._engine.signals import about, deadline, following, later, recorded, refuse_held
 from headrace._engine.signals_lines import Turn
 from headrace._engine.step_names import nth
-from headrace._engine.waits import waited
+from headrace._engine.waits import Beyond, waited
 from headrace._model.events import PAUSED, RESULT, RUNNING, Stamp
 from headrace._model.pauses import NOTHING, Pause, key_of
 from headrace._model.signals import Signal

@@ -7,7 +7,7 @@ record says what it waits for, and whoever takes it up goes on from there. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import attrs
