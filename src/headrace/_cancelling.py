@@ -6,15 +6,12 @@ One in progress is asked instead, through its store, and ended by the process th
 
 from __future__ import annotations
 
-from typing import Any
-
-from headrace._engine.step_names import transitions
-from headrace._model.events import CANCELLED, Stamp, history
-from headrace._model.records import FlowRun, nanoseconds
+from headrace._model.events import CANCELLED
+from headrace._model.records import FlowRun
 from headrace._owners import PROCESS, dead
-from headrace._ports import Batch, Row, Store
+from headrace._ports import Batch, Store
+from headrace._rewriting import entering
 from headrace._rounds import crash
-from headrace._stores.rows import FLOW_COLUMNS
 from headrace._suspects import given_up, whole
 from headrace.errors import RunHeld, RunNotFound, StaleRuns
 
@@ -48,29 +45,9 @@ async def cancel_left_behind(store: Store, run: FlowRun, why: str, owner: str, n
     if not found:
         raise RunNotFound("flow", run.id, "It was deleted meanwhile.")
     epoch = owned.epoch + 1
-    row = row_at_end(found[0], CANCELLED, now, why, epoch)
+    row = entering(found[0], CANCELLED, now, why, epoch=epoch)
     try:
         await store.append(Batch([row], strict=True, fences={run.id: epoch}, released=[run.id]))
     except StaleRuns:
         raise RunHeld(run.id, None) from None
     return True
-
-
-def row_at_end(run: FlowRun, stamp: Stamp, at: int, why: str, epoch: int) -> Row:
-    """Give the row of *run*, which is on record, once it has ended under *stamp*; written under *epoch*."""
-    went = transitions(run)
-    if not went or went[-1][0] != stamp:
-        went.append((stamp, at, why))
-    changed: dict[str, Any] = {
-        "state_type": stamp[0],
-        "state_name": stamp[1],
-        "message": why,
-        "created": went[0][1],
-        "start_time": None if run.start_time is None else nanoseconds(run.start_time),
-        "end_time": at,
-        "tags": list(run.tags) or None,
-        "parameters": run.parameters or None,
-        "history": history(went),
-        "epoch": epoch,
-    }
-    return [changed[name] if name in changed else getattr(run, name) for name in FLOW_COLUMNS]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from headrace._engine.context import NO_TAGS, current_run, current_tags, resuming
@@ -19,12 +19,14 @@ from headrace._engine.past import PARAMETERS, Past
 from headrace._engine.step_names import transitions
 from headrace._loading import NotFound, loaded
 from headrace._model.events import SUSPENDED
-from headrace._model.records import FlowRun, Owned
+from headrace._model.records import FlowRun, Owned, StoredResult
 from headrace._owners import PROCESS, SILENCE, dead
 from headrace._ports import Host, Store
 from headrace._suspects import SUSPECT, given_up, on_trial, steps_in
 from headrace.errors import AmbiguousRunId, CrashLoop, HeadraceError, NotResumable, RunHeld, RunNotFound
 
+Called: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+Claim: TypeAlias = tuple[Any, Past, tuple[Any, ...], dict[str, Any]]
 CRASHES: Final = 5  # processes that may end in a row while they run it, none having recorded a step
 CRASHED: Final = ("CRASHED", "Crashed")
 log: Final = logging.getLogger("headrace.engine")
@@ -81,13 +83,11 @@ async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRu
     """
     run = await one_of(store, run_id)
     owned = await store.owners.one(run.id)
+    refuse_plain(run)
+    if has_ended(run):
+        step = "Run its flow anew." if run.state.is_completed() else f"Retry it: headrace flow-run retry {run.id[:8]}"
+        raise NotResumable(run.id, f"it has ended as {run.state.name}", step)
     if owned is None:
-        if run.durability != "strict":
-            raise NotResumable(
-                run.id, "it was not durable", "Declare its flow with @flow(durable=True), and run it anew."
-            )
-        if run.state.is_final() and not run.state.is_crashed():
-            raise NotResumable(run.id, f"it has ended as {run.state.name}", "Run its flow anew.")
         raise NotResumable(
             run.id, "it is part of another flow run", f"Resume that: headrace flow-run resume {run.parent_id or 'ID'}"
         )
@@ -97,19 +97,35 @@ async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRu
     return run, owned
 
 
-def code_of(run: FlowRun) -> Any:
+def refuse_plain(run: FlowRun, refused: type[NotResumable] = NotResumable) -> None:
+    """
+    See that *run* was durable.
+
+    Raises:
+        NotResumable: As *refused*: it was not.
+    """
+    if run.durability != "strict":
+        raise refused(run.id, "it was not durable", "Declare its flow with @flow(durable=True), and run it anew.")
+
+
+def has_ended(run: FlowRun) -> bool:
+    """Tell whether the durable *run* has come to an end from which nobody takes it up, as one that crashed is."""
+    return run.state.is_final() and not run.state.is_crashed()
+
+
+def code_of(run: FlowRun, refused: type[NotResumable] = NotResumable) -> Any:
     """
     Give the flow that *run* is a run of.
 
     Raises:
-        NotResumable: Its code is not to be found any more.
+        NotResumable: As *refused*: its code is not to be found any more.
     """
     try:
         flow = loaded(run.entrypoint or "", run.flow_name)
     except NotFound as error:
-        raise NotResumable(run.id, str(error), "Put its code back to where it was, and resume it then.") from None
+        raise refused(run.id, str(error), f"Put its code back to where it was, and {refused.to} it then.") from None
     if flow.spec.shape != "call":
-        raise NotResumable(run.id, "its flow is a generator, and nobody takes its items any more", "Run it anew.")
+        raise refused(run.id, "its flow is a generator, and nobody takes its items any more", "Run it anew.")
     return flow
 
 
@@ -169,26 +185,37 @@ async def read(store: Store, owned: Collection[Owned]) -> list[tuple[Owned, Past
     return found
 
 
-def parameters(past: Past, journal: Journal) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def parameters(past: Past, journal: Journal) -> Called:
     """
     Give what the run was called with.
 
     Raises:
         NotResumable: That is not on record.
     """
-    kept = past.results.get(f"{past.root_id} {PARAMETERS}")
+    return called_with(past.root_id, past.results.get(f"{past.root_id} {PARAMETERS}"), journal)
+
+
+def called_with(
+    run_id: str, kept: StoredResult | None, journal: Journal, refused: type[NotResumable] = NotResumable
+) -> Called:
+    """
+    Give what the run *run_id* was called with, as it is *kept*.
+
+    Raises:
+        NotResumable: As *refused*: it is not, or cannot be read.
+    """
     if kept is None:
-        raise NotResumable(past.root_id, "what it was called with is not on record", "Run its flow anew.")
+        raise refused(run_id, "what it was called with is not on record", "Run its flow anew.")
     try:
         called = journal.ledger.vault.unpack(kept)
     except HeadraceError as error:
-        raise NotResumable(past.root_id, f"what it was called with cannot be read: {error}", "Run it anew.") from None
+        raise refused(run_id, f"what it was called with cannot be read: {error}", "Run it anew.") from None
     return tuple(called["args"]), dict(called["kwargs"])
 
 
 async def claimed(
     host: Host, journal: Journal, run_id: str, known: Callable[[FlowRun], Any] = code_of, *, turns: bool = False
-) -> tuple[Any, Past, tuple[Any, ...], dict[str, Any]]:
+) -> Claim:
     """
     Have the run *run_id* be this process's; give its flow, its past and what it was called with.
 
@@ -215,9 +242,13 @@ async def claimed(
     except BaseException:
         claims.pop(run.id, None)
         raise
-    ended = sum(one.id != run.id and one.state.is_final() for one in past.steps.values())
-    log.info("Flow run %r goes on where it was left, with %d finished steps on record", run.name, ended)
+    log.info("Flow run %r goes on where it was left, with %d finished steps on record", run.name, ended_in(past))
     return flow, past, args, kwargs
+
+
+def ended_in(past: Past) -> int:
+    """Count the steps of *past* that have ended."""
+    return sum(one.id != past.root_id and one.state.is_final() for one in past.steps.values())
 
 
 def going_on(past: Past, begin: Callable[[], Any]) -> Any:

@@ -14,8 +14,10 @@ from headrace import _runtime, runs, signals
 from headrace._engine.inputs import bare
 from headrace._engine.upstream import found, results, states
 from headrace._model.records import FlowRun, TaskRun
+from headrace._ports import Host
 from headrace._racing import Winner, raced
-from headrace._resuming import claimed, going_on
+from headrace._resuming import Claim, claimed, going_on
+from headrace._retrying import reclaimed
 from headrace._sleeping import Seconds, slept
 from headrace.flow_runs import AN_HOUR, pausing, resuming
 from headrace.futures import DoneAndNotDoneFutures, Future, ReturnWhen, as_completed, waited
@@ -39,6 +41,7 @@ __all__ = [
     "resolve_futures_to_states",
     "resume",
     "resume_flow_run",
+    "retry",
     "send",
     "send_input",
     "sleep",
@@ -109,7 +112,22 @@ async def resume(run_id: str) -> Any:
     As `headrace.durable.resume`, and raises what that raises. A sync flow runs in a thread.
     """
     host = _runtime.host_for(True)
-    flow, past, args, kwargs = await claimed(host, _runtime.journal_here(), run_id)
+    return await ended(host, await claimed(host, _runtime.journal_here(), run_id))
+
+
+async def retry(run_id: str, *, whole: bool = False) -> Any:
+    """
+    Go on with the durable flow run *run_id*, which failed, crashed or was cancelled; gives what it returns.
+
+    As `headrace.durable.retry`, and raises what that raises. A sync flow runs in a thread.
+    """
+    host = _runtime.host_for(True)
+    return await ended(host, await reclaimed(host, _runtime.journal_here(), run_id, whole))
+
+
+async def ended(host: Host, claim: Claim) -> Any:
+    """Go on with the run of *claim*, to its end; give what it returns."""
+    flow, past, args, kwargs = claim
     if flow.spec.is_async:
         return await asyncio.create_task(
             going_on(past, lambda: flow(*args, **kwargs)), context=going_on(past, copy_context)

@@ -16,7 +16,8 @@ from typing import Any
 from headrace import _runtime
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
-from headrace._resuming import claimed, going_on
+from headrace._resuming import Claim, claimed, going_on
+from headrace._retrying import reclaimed
 from headrace._sources import Cursor
 from headrace._step_transactions import StepTransaction, step_transaction
 from headrace.errors import (
@@ -25,6 +26,7 @@ from headrace.errors import (
     LostRun,
     NonDeterministicFlow,
     NotResumable,
+    NotRetryable,
     RecordedError,
     RunHeld,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "LostRun",
     "NonDeterministicFlow",
     "NotResumable",
+    "NotRetryable",
     "RecordedError",
     "RunHeld",
     "StepCommitted",
@@ -49,6 +52,7 @@ __all__ = [
     "now",
     "random",
     "resume",
+    "retry",
     "step_transaction",
     "uuid",
 ]
@@ -92,7 +96,34 @@ def resume(run_id: str) -> Any:
         Exception: What the flow raises.
     """
     host = _runtime.thread_host.here("headrace.durable.resume", "`await headrace.aio.resume(...)`")
-    flow, past, args, kwargs = drive(claimed(host, _runtime.journal_here(), run_id))
+    return ended(drive(claimed(host, _runtime.journal_here(), run_id)))
+
+
+def retry(run_id: str, *, whole: bool = False) -> Any:
+    """
+    Go on with the durable flow run *run_id*, which failed, crashed or was cancelled; gives what it returns.
+
+    It is another attempt under the same id. What has completed in it is not run again, and what failed, was cancelled
+    or lost a race is. Blocks until the run has ended; `await headrace.aio.retry(...)` in async code.
+
+    Args:
+        run_id: The beginning of an id will do.
+        whole: Have nothing that it did before count: all is run, drawn and received anew.
+
+    Raises:
+        RunNotFound, AmbiguousRunId: There is no such run, or several begin alike.
+        NotRetryable: It has completed, was not durable, or its code or parameters are not to be found.
+        RunHeld: A process that lives, or may live, has it, or was faster.
+        NonDeterministicFlow: The code asked for other steps than those on record.
+        Exception: What the flow raises.
+    """
+    host = _runtime.thread_host.here("headrace.durable.retry", "`await headrace.aio.retry(...)`")
+    return ended(drive(reclaimed(host, _runtime.journal_here(), run_id, whole)))
+
+
+def ended(claim: Claim) -> Any:
+    """Go on with the run of *claim*, to its end; give what it returns."""
+    flow, past, args, kwargs = claim
     if flow.spec.is_async:
         return going_on(past, lambda: run(flow(*args, **kwargs)))  # run makes the context of the coroutine of its own
     return going_on(past, lambda: flow(*args, **kwargs))

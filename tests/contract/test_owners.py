@@ -96,6 +96,29 @@ async def test_what_is_written_of_a_run_that_ended_elsewhere_is_refused(store: S
     assert (run.state.name, run.epoch) == ("Completed", 2)
 
 
+async def test_a_run_that_ended_is_owned_anew_by_one_of_those_who_saw_its_end(store: Store) -> None:
+    await store.append(begins(1))
+    await store.append(ends(1))
+
+    assert await store.owners.reopen(Owned(flow_id(1), "two", 2, NOON + 5, 0, 7))
+    assert not await store.owners.reopen(Owned(flow_id(1), "three", 2, NOON + 5, 0, 7))
+    assert await store.owners.listed() == [Owned(flow_id(1), "two", 2, NOON + 5, 0, 7)]
+    with pytest.raises(StaleRuns):
+        await store.append(goes_on(1, 1))
+    await store.append(goes_on(1, 1, epoch=2))
+    await store.append(ends(1, epoch=2))
+    assert not await store.owners.reopen(Owned(flow_id(1), "three", 2, NOON + 9, 0, 7))
+    assert await store.owners.listed() == []
+
+
+async def test_a_run_that_is_not_there_or_goes_on_is_not_owned_anew(store: Store) -> None:
+    await store.append(begins(1))
+
+    assert not await store.owners.reopen(Owned(flow_id(1), "two", 2, NOON, 0, 0))
+    assert not await store.owners.reopen(Owned(flow_id(9), "two", 2, NOON, 0, 0))
+    assert [one.owner for one in await store.owners.listed()] == ["one"]
+
+
 async def test_nobody_takes_a_run_amid_what_its_owner_writes(store: Store) -> None:
     await store.append(begins(1))
     (seen,) = await store.owners.listed()

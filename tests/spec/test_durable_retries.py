@@ -191,6 +191,30 @@ def test_a_subflow_retried_keeps_its_finished_steps(form: Form, world: World) ->
     assert world.seen() == ["step 1"]
 
 
+def test_what_failed_a_subflow_runs_again_in_the_next_attempt_of_the_flow_around(form: Form, world: World) -> None:
+    step = doubling(world, form)
+
+    @form.task()
+    async def flaky() -> int:
+        world.visit("flaky")
+        if world.ran.count("flaky") == 1:
+            raise ConnectionError
+        return 100
+
+    @form.flow()
+    async def part() -> int:
+        return int(await call(step, 1)) + int(await call(flaky))
+
+    @form.flow(durable=True, retries=1)
+    async def whole() -> int:
+        value: int = await call(part)
+        return value
+
+    with world.runtime():
+        assert form.run(whole) == 102
+    assert world.seen() == ["step 1", "flaky", "flaky"]
+
+
 def test_a_subflow_is_kept_by_a_retry_of_the_flow_around(form: Form, world: World) -> None:
     step = doubling(world, form)
 

@@ -148,7 +148,9 @@ class Past:
 
     def number(self, run: Run) -> None:
         """Name *run*, the root itself, and count what it calls from where the record ends."""
-        run.step_id, run.earlier = run.id, self.earlier
+        root = self.root
+        # What it is called is what all that it calls is called by: one that runs anew as a whole has another name.
+        run.step_id, run.earlier = (None if root is None else root.step_id) or run.id, self.earlier
         self.count_on(run)
 
     def count_on(self, run: Run) -> None:
@@ -205,7 +207,10 @@ class Past:
             live[run_id] = run
             known = self.runs[run_id]
             if isinstance(known, FlowRun):
-                run.attempt = scope.attempt = known.run_count
+                # One that another attempt of its caller runs again is in another attempt, too: what failed in it counts
+                # no more.
+                again = known.flow_attempt != run.flow_attempt and not self.counts(run, known)
+                run.attempt = scope.attempt = known.run_count + again
                 run.earlier = transitions(known)
             self.count_on(run)
         else:

@@ -118,7 +118,9 @@ def deadline(run: Run, what: str, seconds: float) -> int | None:
     """Give the moment at which *what* is over, in nanoseconds since 1970, which is recorded; None for never."""
     if math.isinf(seconds):
         return None
-    moment: int | None = run.scope.past.drawn(run, f"deadline of {what}", lambda: later(run.scope.journal, seconds))
+    attempt = run.scope.attempt
+    what = f"deadline of {what}" if attempt == 1 else f"deadline of {what}, attempt {attempt}"
+    moment: int | None = run.scope.past.drawn(run, what, lambda: later(run.scope.journal, seconds))
     return moment
 
 
@@ -218,13 +220,16 @@ async def found(run: Run, host: Host, turn: Turn, *, keeps: bool) -> Signal | No
 
 
 async def recorded(run: Run, host: Host, past: Past, place: str) -> dict[str, Any]:
-    """Give what is on record under *place*; GONE where nothing is that counts."""
+    """Give what is on record under *place*; GONE where nothing is that counts: another attempt waits anew."""
     kept = past.results.get(place)
     if kept is None:
         return GONE
     unpack = partial(run.scope.journal.ledger.vault.unpack, kept)
     known: dict[str, Any] = unpack() if kept.data is not None else await host.aside(unpack)
-    return known
+    late = known.get("late")  # in which attempt of the flow, the first as True
+    if late is None:
+        return known
+    return LATE if late == run.scope.attempt else GONE
 
 
 async def record(run: Run, host: Host, place: str, what: dict[str, Any], number: int | None = None) -> None:
@@ -235,6 +240,8 @@ async def record(run: Run, host: Host, place: str, what: dict[str, Any], number:
         StoreUnavailable, LostRun: It is not; the signal is unread still.
     """
     scope, past = run.scope, run.scope.past
+    if what == LATE and scope.attempt > 1:
+        what = {"late": scope.attempt}
     told(run, place, await past.packed(run, host, place, what), number)
     try:
         problem = await host.settled(scope.journal) or past.lost or past.problem

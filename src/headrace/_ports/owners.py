@@ -43,6 +43,14 @@ class Owners(Protocol):
         """
         ...
 
+    async def reopen(self, owned: Owned) -> bool:
+        """
+        Have a durable run that has ended be owned anew, as *owned* says; tell whether it is.
+
+        It is not where it has an owner, or another epoch on record than the one before: somebody else was faster.
+        """
+        ...
+
     async def leases(self, begins: str) -> dict[str, int]:
         """Give the leases whose names begin so, each with the end of its time, in nanoseconds since 1970."""
         ...

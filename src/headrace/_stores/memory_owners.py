@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -16,8 +16,7 @@ from headrace.errors import StaleRuns
 if TYPE_CHECKING:
     from headrace._stores.memory_results import MemoryResults
 
-
-PARENT: Final = FLOW_COLUMNS.index("parent_id")
+PARENT, EPOCH = map(FLOW_COLUMNS.index, ("parent_id", "epoch"))
 
 
 class MemoryOwners:
@@ -108,6 +107,14 @@ class MemoryOwners:
         self.held[owned.run_id] = attrs.evolve(
             known, owner=owner, epoch=known.epoch + 1, since=now, crashes=crashes, steps=steps, wake_at=None
         )
+        return True
+
+    async def reopen(self, owned: Owned) -> bool:
+        """Have a run that has ended be owned anew, as *owned* says, if nobody was faster."""
+        row = self.flows.get(owned.run_id)
+        if owned.run_id in self.held or row is None or (row[EPOCH] or 1) != owned.epoch - 1:
+            return False
+        self.held[owned.run_id] = owned
         return True
 
     async def leases(self, begins: str) -> dict[str, int]:

@@ -55,6 +55,19 @@ class PostgresOwners:
 
         return await self.link.run(work)
 
+    async def reopen(self, owned: Owned) -> bool:
+        """Have a run that has ended be owned anew, as *owned* says, if nobody was faster."""
+        run_id, owner, epoch, since = cleaned((owned.run_id, owned.owner, owned.epoch, owned.since))
+        values = (run_id, owner, epoch, since, owned.crashes, owned.steps)
+
+        async def work(connection: Connection, again: bool) -> bool:
+            if (await self.link.ask(connection, schema.REOPEN, *values))[0]:
+                return True
+            mine = (run_id, epoch - 1, owner, since)
+            return again and bool((await self.link.ask(connection, schema.TAKEN_UP, *mine))[0])
+
+        return await self.link.run(work)
+
     async def leases(self, begins: str) -> dict[str, int]:
         """Give the leases whose names begin so."""
         return {row[0]: row[1] for row in await self.link.read(schema.LEASES, begins, begins + LAST)}

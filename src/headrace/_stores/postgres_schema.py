@@ -242,6 +242,12 @@ HOLD: Final = (
     "WHERE run_id = ANY (ARRAY(SELECT id FROM above)) FOR NO KEY UPDATE"
 )
 ROUSE: Final = "UPDATE headrace.run_owner SET wake_at = 0 WHERE run_id = $1"
+# Locked, so that one who waited for the end of another's going on sees the epoch of that.
+REOPEN: Final = (
+    "INSERT INTO headrace.run_owner (run_id, owner, epoch, since, crashes, steps) "
+    "SELECT id, $2, $3::bigint, $4, $5, $6 FROM headrace.flow_run "
+    "WHERE id = $1 AND coalesce(epoch, 1) = $3::bigint - 1 FOR SHARE ON CONFLICT (run_id) DO NOTHING RETURNING run_id"
+)
 LEASES: Final = "SELECT name, expires FROM headrace.lease WHERE name >= $1 AND name < $2"
 FACTS: Final = (
     ("PostgreSQL", "SELECT current_setting('server_version')"),

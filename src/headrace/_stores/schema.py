@@ -329,6 +329,11 @@ CLAIM_DUE: Final = (
 READ_UNFINISHED: Final = (
     f"SELECT {', '.join(FLOW_COLUMNS)} FROM flow_run WHERE end_time IS NULL AND owner IS NOT '' ORDER BY created, id"
 )
+REOPEN: Final = (
+    "INSERT INTO run_owner (run_id, owner, epoch, since, crashes, steps) "
+    "SELECT id, :owner, :epoch, :since, :crashes, :steps FROM flow_run "
+    "WHERE id = :run_id AND coalesce(epoch, 1) = :epoch - 1 ON CONFLICT (run_id) DO NOTHING"
+)
 # The end of a run whose process told of none. What it went through before is told by its history, or by its start.
 _CRASHED: Final = (
     "state_type = :type, state_name = :name, message = :why, end_time = :at, history = "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
+import attrs
+
 from headrace._model.records import Owned
 from headrace._ports import Batch
 from headrace._stores import schema
@@ -77,6 +79,11 @@ class SQLiteOwners:
         }
         async with self.database.writing() as connection:
             return connection.execute(schema.TAKE, values).rowcount == 1
+
+    async def reopen(self, owned: Owned) -> bool:
+        """Have a run that has ended be owned anew, as *owned* says, if nobody was faster."""
+        async with self.database.writing() as connection:
+            return connection.execute(schema.REOPEN, attrs.asdict(owned)).rowcount == 1
 
     async def leases(self, begins: str) -> dict[str, int]:
         """Give the leases whose names begin so."""

@@ -1,4 +1,4 @@
-"""The command line: what was recorded, shown to people and programs. One file a noun; only `resume` runs a flow."""
+"""The command line: what was recorded, shown to people and programs. One file a noun; few commands run flows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import click
 from headrace.errors import HeadraceError
 
 NOUNS: Final = {
-    "flow-run": ("headrace.cli.flow_run", "List, inspect, cancel, resume and delete flow runs; send them signals."),
+    "flow-run": (
+        "headrace.cli.flow_run",
+        "List, inspect, cancel, resume, retry and delete flow runs; send them signals.",
+    ),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
     "cache": ("headrace.cli.cache", "List, inspect and clear cached results."),
     "gcl": ("headrace.cli.gcl", "Create, list, change and delete limits; also global-concurrency-limit."),

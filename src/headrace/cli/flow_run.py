@@ -25,6 +25,7 @@ from headrace.cli.output import Cell, Output, Page, facts, output_option, page, 
 from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable, short_id, store_of_settings, wait_for
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
+from headrace.cli.retry import retry
 from headrace.cli.signal import signal, signal_facts, signal_object
 from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
@@ -55,14 +56,14 @@ class Held(NamedTuple):
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect, cancel, resume and delete flow runs, read their logs, and send them signals.
+    List, inspect, cancel, resume, retry and delete flow runs, read their logs, and send them signals.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
 
 
-for command in (cancel, resume, replay_check, signal):
+for command in (cancel, resume, retry, replay_check, signal):
     flow_run.add_command(command)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator, Iterable
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from headrace._model.columns import plain
 from headrace._model.records import FlowRun
 from headrace._model.states import State
 from headrace._ports import Store
-from headrace._resuming import claimed, going_on
+from headrace._resuming import Claim, claimed, going_on
 from headrace.cli import Sentence
 from headrace.cli.answers import Given, StaysPaused, heard, input_for, pause_in, sent, suspended
 from headrace.cli.objects import flow_object
@@ -90,18 +90,27 @@ def resume(run_id: str | None, everything: bool, fields: tuple[str, ...], whole:
         wanted = wait_for(all_left_behind(store))
     if output == "text" and not wanted:
         say("No durable run was left behind.")
-    ends: list[End] = []
-    for run in wanted:
-        if output == "json":
-            with printing_aside():
-                ends.append(gone_on(run))
-        else:
-            ends.append(gone_on(run))
-            tell(ends[-1])
+    ends = [shown(run, claimed(_runtime.thread_host, _runtime.journal_here(), run.id), output) for run in wanted]
     if output == "json":
         found = [wait_for(end_object(store, end)) for end in ends]
         show_json(found if everything else found[0])
-    status = next((end.status for wrong in (FAILED, NOT_RESUMED) for end in ends if end.status == wrong), 0)
+    leave(ends)
+
+
+def shown(run: FlowRun, claiming: Coroutine[Any, Any, Claim], output: Output) -> End:
+    """Go on with *run*, as *claiming* takes it, to its end; say what came of it, unless JSON is to."""
+    if output == "json":
+        with printing_aside():
+            return gone_on(run, claiming)
+    end = gone_on(run, claiming)
+    tell(end)
+    return end
+
+
+def leave(ends: Iterable[End]) -> None:
+    """End the command, with the exit code that tells what came of its runs."""
+    codes = {end.status for end in ends}
+    status = next((wrong for wrong in (FAILED, NOT_RESUMED) if wrong in codes), 0)
     if status:
         raise click.exceptions.Exit(status)
 
@@ -166,10 +175,14 @@ async def all_left_behind(store: Store) -> list[FlowRun]:
     return [run for run in found if run.id not in paused]
 
 
-def gone_on(run: FlowRun) -> End:
-    """Go on with *run*, to its end. Blocks; what is wider than an exception, such as Ctrl-C, goes on to the caller."""
+def gone_on(run: FlowRun, claiming: Coroutine[Any, Any, Claim]) -> End:
+    """
+    Go on with *run*, as *claiming* takes it, to its end.
+
+    Blocks; what is wider than an exception, such as Ctrl-C, goes on to the caller.
+    """
     try:
-        flow, past, args, kwargs = drive(claimed(_runtime.thread_host, _runtime.journal_here(), run.id))
+        flow, past, args, kwargs = drive(claiming)
     except HeadraceError as error:
         return End(run, None, str(error))
 

@@ -6,7 +6,7 @@ nobody resumed it in time, or it is not to be resumed like that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.errors.base import HeadraceError, taken_apart
 
@@ -80,9 +80,19 @@ class RunHeld(DurableError):
 class NotResumable(DurableError):
     """A run that cannot be resumed: it has ended, was not durable, or its code is not to be found."""
 
+    to: ClassVar[str] = "resume"
+    done: ClassVar[str] = "resumed"
+
     def __init__(self, run_id: str, why: str, step: str) -> None:
         self.run_id = run_id
-        super().__init__(f"Flow run {run_id} cannot be resumed: {why}. {step}")
+        super().__init__(f"Flow run {run_id} cannot be {self.done}: {why}. {step}")
+
+
+class NotRetryable(NotResumable):
+    """A run that cannot be retried: it has completed, goes on, was not durable, or its code is not to be found."""
+
+    to = "retry"
+    done = "retried"
 
 
 class CrashLoop(DurableError):
