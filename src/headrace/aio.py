@@ -13,6 +13,7 @@ import attrs
 from headrace import _runtime, runs, signals
 from headrace._engine.inputs import bare
 from headrace._engine.upstream import found, results, states
+from headrace._forking import forked
 from headrace._model.records import FlowRun, TaskRun
 from headrace._ports import Host
 from headrace._racing import Winner, raced
@@ -33,6 +34,7 @@ __all__ = [
     "ask",
     "flow_run",
     "flow_runs",
+    "fork",
     "pause_flow_run",
     "race",
     "receive",
@@ -123,6 +125,16 @@ async def retry(run_id: str, *, whole: bool = False) -> Any:
     """
     host = _runtime.host_for(True)
     return await ended(host, await reclaimed(host, _runtime.journal_here(), run_id, whole))
+
+
+async def fork(run_id: str, *, from_task: str | None = None) -> Any:
+    """
+    Have a new durable run go on from what *run_id* did before the step *from_task*; gives what it returns.
+
+    As `headrace.durable.fork`, and raises what that raises. A sync flow runs in a thread.
+    """
+    host = _runtime.host_for(True)
+    return await ended(host, await forked(host, _runtime.journal_here(), run_id, from_task))
 
 
 async def ended(host: Host, claim: Claim) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 from headrace import _runtime
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
+from headrace._forking import forked
 from headrace._resuming import Claim, claimed, going_on
 from headrace._retrying import reclaimed
 from headrace._sources import Cursor
@@ -25,10 +26,12 @@ from headrace.errors import (
     DurableError,
     LostRun,
     NonDeterministicFlow,
+    NotForkable,
     NotResumable,
     NotRetryable,
     RecordedError,
     RunHeld,
+    StepNotFound,
 )
 from headrace.errors.durable import Suspended
 from headrace.errors.steps import CommitInDoubt, StepCommitted, StepTransactionError
@@ -41,14 +44,17 @@ __all__ = [
     "DurableError",
     "LostRun",
     "NonDeterministicFlow",
+    "NotForkable",
     "NotResumable",
     "NotRetryable",
     "RecordedError",
     "RunHeld",
     "StepCommitted",
+    "StepNotFound",
     "StepTransaction",
     "StepTransactionError",
     "Suspended",
+    "fork",
     "now",
     "random",
     "resume",
@@ -119,6 +125,29 @@ def retry(run_id: str, *, whole: bool = False) -> Any:
     """
     host = _runtime.thread_host.here("headrace.durable.retry", "`await headrace.aio.retry(...)`")
     return ended(drive(reclaimed(host, _runtime.journal_here(), run_id, whole)))
+
+
+def fork(run_id: str, *, from_task: str | None = None) -> Any:
+    """
+    Have a new durable run go on from what *run_id* did; gives what it returns.
+
+    It has an id and a trace of its own, and on record all that had ended when the step *from_task* began, which is not
+    run again. Blocks until the new run has ended; `await headrace.aio.fork(...)` in async code.
+
+    Args:
+        run_id: The beginning of an id will do. It may have ended, well or not, or be in progress.
+        from_task: A step's id or name, or the task or flow that it is a call of, then the first one. None: from the end
+            of what is on record; of a run that failed or was cancelled, from what did not complete.
+
+    Raises:
+        RunNotFound, AmbiguousRunId: There is no such run, or several begin alike.
+        StepNotFound: It has no such step on record.
+        NotForkable: It was not durable, or its code or parameters are not to be found.
+        NonDeterministicFlow: The code asked for other steps than those on record.
+        Exception: What the flow raises.
+    """
+    host = _runtime.thread_host.here("headrace.durable.fork", "`await headrace.aio.fork(...)`")
+    return ended(drive(forked(host, _runtime.journal_here(), run_id, from_task)))
 
 
 def ended(claim: Claim) -> Any:

@@ -14,6 +14,7 @@ from typing import Final
 PREFIX_LENGTH: Final = 24
 LENGTH: Final = 36
 FIRST: Final = "0" * 12
+SHORT: Final = 8
 _WORD: Final = (1 << 64) - 1
 
 
@@ -25,6 +26,12 @@ def run_id(prefix: str, number: int) -> str:
 def prefix_of(run_id: str) -> str:
     """Give the four groups that a root and all the task runs under it share."""
     return run_id[:PREFIX_LENGTH]
+
+
+def short_id(whole: str) -> str:
+    """Give the id of a run as it is shown: eight signs, and for a task within another run its number behind a dot."""
+    number = whole[PREFIX_LENGTH:]
+    return whole[:SHORT] if number == FIRST else f"{whole[:SHORT]}.{number.lstrip('0'):0>3}"
 
 
 def trace_id(root_id: str) -> int:

@@ -7,6 +7,7 @@ import time
 import click
 
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.records import StoredResult, instant
 from headrace._ports import Store
 from headrace.cli.beside import preview, soundness, vault_of_settings
@@ -14,7 +15,7 @@ from headrace.cli.clear import clear
 from headrace.cli.kept import find_result, lies_in, shown_key, shown_place
 from headrace.cli.objects import result_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
-from headrace.cli.reading import has_expired, is_cached, short_id, store_of_settings, wait_for
+from headrace.cli.reading import has_expired, is_cached, store_of_settings, wait_for
 from headrace.cli.wording import clock, weighed
 from headrace.errors import NoDatabaseYet, NothingKept
 

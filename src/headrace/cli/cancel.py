@@ -16,12 +16,13 @@ import click
 from headrace import _owners
 from headrace._cancelling import cancel_left_behind
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.records import FlowRun, Request
 from headrace._ports import Store
 from headrace.cli import Sentence
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
-from headrace.cli.reading import find_flow_run, is_dead, is_suspended, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, is_dead, is_suspended, store_of_settings, wait_for
 from headrace.errors import RunEnded, RunHeld, RunNotFound
 
 WHY = "headrace flow-run cancel asked for it"

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import click
 
+from headrace._forking import FORKED
 from headrace._model.columns import plain
-from headrace._model.ids import prefix_of
+from headrace._model.ids import prefix_of, short_id
 from headrace._model.pauses import Pause
 from headrace._model.records import FlowRun, LogLine, StoredResult, TaskRun
 from headrace._model.signals import Signal
@@ -18,11 +19,12 @@ from headrace._ports import Store
 from headrace.cli.answers import pause_facts, pause_in, pause_object
 from headrace.cli.calls import LIMIT, Call, calls_of
 from headrace.cli.cancel import cancel
+from headrace.cli.fork import fork
 from headrace.cli.kept import kept_of, lying_beside, result_words
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
-from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable, store_of_settings, wait_for
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
 from headrace.cli.retry import retry
@@ -56,14 +58,14 @@ class Held(NamedTuple):
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect, cancel, resume, retry and delete flow runs, read their logs, and send them signals.
+    List, inspect, cancel, resume, retry, fork and delete flow runs, read their logs, and send them signals.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
 
 
-for command in (cancel, resume, retry, replay_check, signal):
+for command in (cancel, resume, retry, fork, replay_check, signal):
     flow_run.add_command(command)
 
 
@@ -222,6 +224,7 @@ def described(
         ("Flow", plain(run.flow_name if run.flow_version is None else f"{run.flow_name}, version {run.flow_version}")),
         ("State", f"{state}, but {DEAD}" if is_dead(run) else state),
         ("Id", run.id),
+        ("Forked from", forked_from(run)),
         ("Called by", "" if run.parent_id is None else short_id(run.parent_id)),
         ("Started", clock(run.start_time, now)),
         ("Took", duration(run.total_run_time)),
@@ -240,6 +243,12 @@ def described(
         *signal_facts(held.signals),
         ("Kept in", where),
     ]
+
+
+def forked_from(run: FlowRun) -> str:
+    """Give what *run* is a fork of, as it says itself; "" where it is none."""
+    said = run.transitions[0][3] if run.transitions else None
+    return (said or "").removeprefix(FORKED).strip() if (said or "").startswith(FORKED) else ""
 
 
 @flow_run.command(epilog="Example: headrace flow-run logs last")

@@ -11,12 +11,12 @@ from itertools import takewhile
 from typing import Final
 
 from headrace._model.columns import plain, shortened, width
-from headrace._model.ids import FIRST, prefix_of
+from headrace._model.ids import FIRST, prefix_of, short_id
 from headrace._model.records import FlowRun, StoredResult, TaskRun
 from headrace._ports import Store
 from headrace.cli import Sentence
 from headrace.cli.output import Page
-from headrace.cli.reading import NUMBERED, SHOWN, find_task_run, has_expired, short_id, spelled
+from headrace.cli.reading import NUMBERED, SHOWN, find_task_run, has_expired, spelled
 from headrace.cli.wording import weighed
 from headrace.errors import HeadraceError, short
 

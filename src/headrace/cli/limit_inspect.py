@@ -9,11 +9,12 @@ from typing import Any, Final
 import click
 
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.slots import Claim, Limit
 from headrace._ports import Store
 from headrace.cli.limits import limit_object, limits_in, no_limit, per_second, quoted, table_of_used, waiting_words
 from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json
-from headrace.cli.reading import short_id, store_of_settings, wait_for
+from headrace.cli.reading import store_of_settings, wait_for
 from headrace.cli.slots import (
     Party,
     each_once,

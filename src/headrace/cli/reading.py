@@ -9,7 +9,7 @@ from collections.abc import Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from headrace import _owners
-from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, run_id
+from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, run_id, short_id
 from headrace._model.records import FlowRun, Owned, StoredResult, TaskRun
 from headrace._ports import Store
 from headrace._runtime import open_store
@@ -17,7 +17,6 @@ from headrace.errors import AmbiguousRunId, NothingKept, RunNotFound
 from headrace.settings import Settings
 
 T = TypeVar("T")
-SHORT: Final = 8
 SHOWN: Final = 5
 LAST: Final = "last"
 ANY: Final = "List them: headrace flow-run ls"
@@ -125,12 +124,6 @@ async def shared_prefix(store: Store, above: str, asked: str) -> str:
     if len(names) > 1:
         raise AmbiguousRunId("flow", asked, names.values())
     return next(iter(names))
-
-
-def short_id(whole: str) -> str:
-    """Give the id of a run as it is shown: eight signs, and for a task within another run its number behind a dot."""
-    number = whole[PREFIX_LENGTH:]
-    return whole[:SHORT] if number == FIRST else f"{whole[:SHORT]}.{number.lstrip('0'):0>3}"
 
 
 def is_dead(run: FlowRun) -> bool:

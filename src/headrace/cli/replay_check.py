@@ -13,12 +13,13 @@ from typing import Any, Final
 import click
 
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.records import FlowRun
 from headrace._ports import Store
 from headrace._replaying import Verdict, replayed
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, Page, output_option, page, say, show_json
-from headrace.cli.reading import find_flow_run, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, store_of_settings, wait_for
 from headrace.errors import NoDatabaseYet
 
 LIMIT: Final = 100

@@ -18,6 +18,7 @@ from headrace import _runtime
 from headrace._engine.inputs import recorded
 from headrace._engine.life import drive
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.records import FlowRun
 from headrace._model.states import State
 from headrace._ports import Store
@@ -26,7 +27,7 @@ from headrace.cli import Sentence
 from headrace.cli.answers import Given, StaysPaused, heard, input_for, pause_in, sent, suspended
 from headrace.cli.objects import flow_object
 from headrace.cli.output import Output, output_option, say, show_json
-from headrace.cli.reading import find_flow_run, left_behind, resumable, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_flow_run, left_behind, resumable, store_of_settings, wait_for
 from headrace.errors import DurableError, HeadraceError, NoDatabaseYet, short
 from headrace.sync import run as run_async
 
@@ -189,6 +190,7 @@ def gone_on(run: FlowRun, claiming: Coroutine[Any, Any, Claim]) -> End:
     def begin() -> Any:
         return flow(*args, return_state=True, **kwargs)
 
+    run = past.root or run  # a fork is another
     state: State[Any] = going_on(past, (lambda: run_async(begin())) if flow.spec.is_async else begin)
     return End(run, state)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from headrace._model.columns import plain
+from headrace._model.ids import short_id
 from headrace._model.records import LogLine, StoredResult, TaskRun
 from headrace._ports import Store
 from headrace.cli.calls import LIMIT, Call, calls_of
@@ -15,7 +16,7 @@ from headrace.cli.kept import kept_of, result_words
 from headrace.cli.lines import line_texts
 from headrace.cli.objects import line_object, task_object
 from headrace.cli.output import Output, Page, facts, output_option, page, say, show_json
-from headrace.cli.reading import find_task_run, short_id, store_of_settings, wait_for
+from headrace.cli.reading import find_task_run, store_of_settings, wait_for
 from headrace.cli.trees import tree
 from headrace.cli.wording import clock, duration
 

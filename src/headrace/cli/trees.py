@@ -10,11 +10,11 @@ import attrs
 
 from headrace._model.columns import plain, width
 from headrace._model.events import ROLLED_BACK
+from headrace._model.ids import short_id
 from headrace._model.records import FlowRun, task_run_name
 from headrace.cli.bars import drawn, legend, parts, strip
 from headrace.cli.calls import Call
 from headrace.cli.output import Page
-from headrace.cli.reading import short_id
 from headrace.cli.wording import DEAD, duration, sign_of, style_of
 
 UNBOUND: Final = 100  # columns, where nobody sets any

@@ -17,12 +17,14 @@ from headrace.errors.durable import (
     InvalidRunInput,
     LostRun,
     NonDeterministicFlow,
+    NotForkable,
     NotPausedError,
     NotResumable,
     NotRetryable,
     PauseContextError,
     RecordedError,
     RunHeld,
+    StepNotFound,
 )
 from headrace.errors.durable import StaleRuns as StaleRuns
 from headrace.errors.durable import Suspended as Suspended
@@ -66,6 +68,7 @@ __all__ = [
     "NoDatabaseYet",
     "NonDeterministicFlow",
     "NotARate",
+    "NotForkable",
     "NotPausedError",
     "NotPicklable",
     "NotResumable",
@@ -95,6 +98,7 @@ __all__ = [
     "SourceTooLong",
     "SpentSource",
     "StartingError",
+    "StepNotFound",
     "StoreUnavailable",
     "StreamUseError",
     "SubmissionError",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from headrace.errors.base import HeadraceError, taken_apart
+from headrace.errors.base import HeadraceError, nearest, taken_apart
 
 LISTED = 5
 
@@ -93,6 +93,24 @@ class NotRetryable(NotResumable):
 
     to = "retry"
     done = "retried"
+
+
+class NotForkable(NotResumable):
+    """A run that cannot be forked: it was not durable, is part of another, or its code is not to be found."""
+
+    to = "fork"
+    done = "forked"
+
+
+class StepNotFound(DurableError, LookupError):
+    """A run has no step of this id or name."""
+
+    def __init__(self, run_id: str, asked: str, known: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.known = tuple(known)
+        super().__init__(
+            f"Flow run {run_id} has no step {asked!r} on record{nearest(asked, known)} It has: {listed(known)}."
+        )
 
 
 class CrashLoop(DurableError):

@@ -10,10 +10,11 @@ import attrs
 import pytest
 
 from headrace import _owners
+from headrace._model.ids import short_id
 from headrace._model.records import FlowRun
 from headrace._model.states import State, StateType
 from headrace._owners import boot, gone, owner
-from headrace.cli.reading import is_dead, short_id, spelled
+from headrace.cli.reading import is_dead, spelled
 from tests.unit.cli.recorded import Teller, record
 
 HERE = owner().rsplit(":", 3)[0]
