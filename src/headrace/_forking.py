@@ -17,11 +17,21 @@ from headrace._engine.step_names import Recorded, transitions
 from headrace._model.events import PENDING, Stamp, Transition
 from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, short_id
 from headrace._model.naming import flow_run_name
-from headrace._model.records import FlowRun, StoredResult, TaskRun, nanoseconds
+from headrace._model.records import FlowRun, StoredResult, TaskRun
 from headrace._ports import Batch, Host, Row, Store
-from headrace._resuming import Claim, called_with, claims, code_of, ended_in, has_ended, log, one_of, refuse_plain
-from headrace._retrying import ANEW
-from headrace._rewriting import NEVER, began, ended, flow_row, small, step_called, task_row
+from headrace._resuming import (
+    Claim,
+    called_with,
+    claims,
+    code_of,
+    ended_in,
+    has_ended,
+    log,
+    one_of,
+    refuse_part,
+    refuse_plain,
+)
+from headrace._rewriting import NEVER, began, ended, flow_row, small, step_called, steps_of, task_row
 from headrace.errors import NotForkable
 
 CRASHED: Final[Stamp] = ("CRASHED", "Crashed")
@@ -46,9 +56,7 @@ async def forked(host: Host, journal: Journal, run_id: str, from_task: str | Non
     async def look(store: Store) -> tuple[FlowRun, Past]:
         run = await one_of(store, run_id)
         refuse_plain(run, NotForkable)
-        if run.parent_id is not None:
-            step = f"Fork that, from a step in this one: headrace flow-run fork {run.parent_id[:8]} --from NAME"
-            raise NotForkable(run.id, "it is part of another flow run", step)
+        refuse_part(run, NotForkable)
         past = Past(run.id)
         await past.load(store)
         return run, past
@@ -90,9 +98,7 @@ class Fork:
         self.journal = journal
         self.run = run
         self.past = past
-        # What it did before it was retried as a whole counts no more.
-        since = max((nanoseconds(at) for _, _, at, said in run.transitions if said == ANEW), default=0)
-        steps = [one for one in past.runs.values() if one.id != run.id and began(one) >= since]
+        steps = steps_of(run, past.runs.values())
         self.step = None if from_task is None else step_called(from_task, run.id, steps)
         self.cut = NEVER if self.step is None else began(self.step)
         self.attempts: dict[str, int] = {}

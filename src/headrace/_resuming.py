@@ -108,6 +108,18 @@ def refuse_plain(run: FlowRun, refused: type[NotResumable] = NotResumable) -> No
         raise refused(run.id, "it was not durable", "Declare its flow with @flow(durable=True), and run it anew.")
 
 
+def refuse_part(run: FlowRun, refused: type[NotResumable]) -> None:
+    """
+    See that *run* is no part of another.
+
+    Raises:
+        NotResumable: As *refused*: it is.
+    """
+    if run.parent_id is not None:
+        step = f"Say it of that: headrace flow-run {refused.to} {run.parent_id[:8]}"
+        raise refused(run.id, "it is part of another flow run", step)
+
+
 def has_ended(run: FlowRun) -> bool:
     """Tell whether the durable *run* has come to an end from which nobody takes it up, as one that crashed is."""
     return run.state.is_final() and not run.state.is_crashed()

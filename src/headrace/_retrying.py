@@ -26,15 +26,13 @@ from headrace._resuming import (
     held,
     log,
     one_of,
+    refuse_part,
     refuse_plain,
 )
-from headrace._rewriting import entering
+from headrace._rewriting import ANEW, BY_HAND, entering
 from headrace._rounds import crash
 from headrace._suspects import given_up, steps_in, whole
-from headrace.errors import NotRetryable, RunHeld, StaleRuns
-
-BY_HAND = "Retried by hand"
-ANEW = f"{BY_HAND}, as a whole"
+from headrace.errors import NotResumable, NotRetryable, RunHeld, StaleRuns
 
 
 async def reclaimed(host: Host, journal: Journal, run_id: str, anew: bool) -> Claim:
@@ -68,30 +66,29 @@ async def reclaimed(host: Host, journal: Journal, run_id: str, anew: bool) -> Cl
     return flow, past, args, kwargs
 
 
-async def looked_at(store: Store, journal: Journal, run_id: str) -> tuple[FlowRun, Owned | None]:
+async def looked_at(
+    store: Store, journal: Journal, run_id: str, refused: type[NotResumable] = NotRetryable
+) -> tuple[FlowRun, Owned | None]:
     """
-    Give the run *run_id*, and who had it, if it was left behind, if it can be retried.
+    Give the run *run_id*, which came to a bad end or was left behind; in the latter case with who had it.
 
     Raises:
         RunNotFound, AmbiguousRunId: It is none, or several.
-        NotRetryable: It was not durable, is part of another, or has completed, or rests.
+        NotResumable: As *refused*: it was not durable, is part of another, has completed, or rests.
         RunHeld: Somebody has it.
     """
     run = await one_of(store, run_id)
-    refuse_plain(run, NotRetryable)
-    if run.parent_id is not None:
-        raise NotRetryable(
-            run.id, "it is part of another flow run", f"Retry that: headrace flow-run retry {run.parent_id[:8]}"
-        )
+    refuse_plain(run, refused)
+    refuse_part(run, refused)
     if run.state.is_completed():
-        raise NotRetryable(run.id, "it has completed", "Run its flow anew.")
+        raise refused(run.id, "it has completed", f"Run its flow anew, or fork it: headrace flow-run fork {run.id[:8]}")
     owned = await store.owners.one(run.id)
     if owned is not None and not owned.suspended:
         seconds = held(owned, await store.owners.leases(PROCESS), journal)
         if seconds is not None and not given_up(run, owned):
             raise RunHeld(run.id, owned.owner, seconds)
     elif not has_ended(run):
-        raise NotRetryable(run.id, f"it is {run.state.name}", f"See it: headrace flow-run inspect {run.id[:8]}")
+        raise refused(run.id, f"it is {run.state.name}", f"See it: headrace flow-run inspect {run.id[:8]}")
     return run, owned
 
 

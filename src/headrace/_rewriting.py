@@ -6,7 +6,7 @@ Reads and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from headrace._engine.step_names import Recorded, called, transitions
@@ -18,7 +18,16 @@ from headrace._ports import Row
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS
 from headrace.errors import StepNotFound
 
+BY_HAND: Final = "Retried by hand"  # what is said of a run that is
+ANEW: Final = f"{BY_HAND}, as a whole"
 NEVER: Final = 1 << 63  # later than any moment
+
+
+def steps_of(run: FlowRun, runs: Iterable[Recorded]) -> list[Recorded]:
+    """Give those of *runs*, which *run* and those below it are, that are steps of it and may count."""
+    # What it did before it was retried as a whole counts no more.
+    since = max((nanoseconds(at) for _, _, at, said in run.transitions if said == ANEW), default=0)
+    return [one for one in runs if one.id != run.id and began(one) >= since]
 
 
 def step_called(asked: str, run_id: str, steps: Collection[Recorded]) -> Recorded:

@@ -19,6 +19,7 @@ from headrace._ports import Host
 from headrace._racing import Winner, raced
 from headrace._resuming import Claim, claimed, going_on
 from headrace._retrying import reclaimed
+from headrace._setting_results import result_set
 from headrace._sleeping import Seconds, slept
 from headrace.flow_runs import AN_HOUR, pausing, resuming
 from headrace.futures import DoneAndNotDoneFutures, Future, ReturnWhen, as_completed, waited
@@ -46,6 +47,7 @@ __all__ = [
     "retry",
     "send",
     "send_input",
+    "set_result",
     "sleep",
     "suspend_flow_run",
     "task_runs",
@@ -135,6 +137,15 @@ async def fork(run_id: str, *, from_task: str | None = None) -> Any:
     """
     host = _runtime.host_for(True)
     return await ended(host, await forked(host, _runtime.journal_here(), run_id, from_task))
+
+
+async def set_result(run_id: str, task: str, value: Any) -> None:
+    """
+    Have a step of the durable flow run *run_id*, which failed or has not ended, have completed with *value*.
+
+    As `headrace.durable.set_result`, and raises what that raises.
+    """
+    await result_set(_runtime.host_for(True), _runtime.journal_here(), run_id, task, value)
 
 
 async def ended(host: Host, claim: Claim) -> Any:

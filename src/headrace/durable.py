@@ -19,6 +19,7 @@ from headrace._engine.life import drive
 from headrace._forking import forked
 from headrace._resuming import Claim, claimed, going_on
 from headrace._retrying import reclaimed
+from headrace._setting_results import result_set
 from headrace._sources import Cursor
 from headrace._step_transactions import StepTransaction, step_transaction
 from headrace.errors import (
@@ -30,6 +31,8 @@ from headrace.errors import (
     NotResumable,
     NotRetryable,
     RecordedError,
+    ResultMisfit,
+    ResultNotSet,
     RunHeld,
     StepNotFound,
 )
@@ -48,6 +51,8 @@ __all__ = [
     "NotResumable",
     "NotRetryable",
     "RecordedError",
+    "ResultMisfit",
+    "ResultNotSet",
     "RunHeld",
     "StepCommitted",
     "StepNotFound",
@@ -59,6 +64,7 @@ __all__ = [
     "random",
     "resume",
     "retry",
+    "set_result",
     "step_transaction",
     "uuid",
 ]
@@ -148,6 +154,30 @@ def fork(run_id: str, *, from_task: str | None = None) -> Any:
     """
     host = _runtime.thread_host.here("headrace.durable.fork", "`await headrace.aio.fork(...)`")
     return ended(drive(forked(host, _runtime.journal_here(), run_id, from_task)))
+
+
+def set_result(run_id: str, task: str, value: Any) -> None:
+    """
+    Have a step of the durable flow run *run_id*, which failed or has not ended, have completed with *value*.
+
+    The run, which came to a bad end or was left behind, stays as it is; it goes on behind that step once it is retried
+    or resumed. `await headrace.aio.set_result(...)` in async code.
+
+    Args:
+        run_id: The beginning of an id will do.
+        task: A step's id or name, or the task or flow that it is a call of, then the first that has not completed.
+        value: Made to fit what the function is annotated to return.
+
+    Raises:
+        RunNotFound, AmbiguousRunId: There is no such run, or several begin alike.
+        StepNotFound: It has no such step on record.
+        ResultNotSet: The run has completed or was not durable, or the step has completed.
+        RunHeld: A process that lives, or may live, has the run.
+        ResultMisfit: *value* does not fit what the function returns.
+        SerializationError: *value* has no form in which it could be kept.
+    """
+    host = _runtime.thread_host.here("headrace.durable.set_result", "`await headrace.aio.set_result(...)`")
+    drive(result_set(host, _runtime.journal_here(), run_id, task, value))
 
 
 def ended(claim: Claim) -> Any:

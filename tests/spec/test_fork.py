@@ -300,5 +300,5 @@ def test_a_part_of_a_run_is_forked_with_that(world: World) -> None:
 
     run_id = ran(world, form, whole)
 
-    with world.runtime(), pytest.raises(NotForkable, match=f"flow-run fork {run_id[:8]} --from"):
+    with world.runtime(), pytest.raises(NotForkable, match=f"Say it of that: headrace flow-run fork {run_id[:8]}"):
         fork(form, world.flow_runs()[-1].id)

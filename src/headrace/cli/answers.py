@@ -17,15 +17,14 @@ from typing import Any, NamedTuple
 import click
 
 from headrace._model.columns import plain
-from headrace._model.pauses import Pause
 from headrace._model.ids import short_id
+from headrace._model.pauses import Pause
 from headrace._model.records import FlowRun, instant
 from headrace._model.schemas import Schema, misfits, worded
 from headrace._model.signals import Signal, as_data
 from headrace._ports import Store
 from headrace.cli import Sentence
 from headrace.cli.beside import vault_of_settings
-from headrace.cli.reading import 
 from headrace.cli.signal import read
 from headrace.cli.wording import clock
 from headrace.errors import InvalidRunInput

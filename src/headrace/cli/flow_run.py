@@ -28,6 +28,7 @@ from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
 from headrace.cli.retry import retry
+from headrace.cli.set_result import set_result
 from headrace.cli.signal import signal, signal_facts, signal_object
 from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
@@ -65,7 +66,7 @@ def flow_run() -> None:
     """
 
 
-for command in (cancel, resume, retry, fork, replay_check, signal):
+for command in (cancel, resume, retry, fork, set_result, replay_check, signal):
     flow_run.add_command(command)
 
 

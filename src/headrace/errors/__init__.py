@@ -23,6 +23,8 @@ from headrace.errors.durable import (
     NotRetryable,
     PauseContextError,
     RecordedError,
+    ResultMisfit,
+    ResultNotSet,
     RunHeld,
     StepNotFound,
 )
@@ -82,7 +84,9 @@ __all__ = [
     "PausedRun",
     "RecordedError",
     "ReservedArgumentError",
+    "ResultMisfit",
     "ResultNotFound",
+    "ResultNotSet",
     "ResultStorageError",
     "RunCancelled",
     "RunEnded",

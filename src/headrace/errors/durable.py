@@ -102,6 +102,21 @@ class NotForkable(NotResumable):
     done = "forked"
 
 
+class ResultNotSet(NotResumable):
+    """No result can be set in a run: it has completed, goes on, or was not durable, or the step has completed."""
+
+    to = "set-result"
+    done = "changed"
+
+
+class ResultMisfit(DurableError, TypeError):
+    """A result that was to be set is not what the task or flow returns."""
+
+    def __init__(self, run_id: str, step: str, why: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"Step {step!r} of flow run {run_id} cannot have come to that: {why}")
+
+
 class StepNotFound(DurableError, LookupError):
     """A run has no step of this id or name."""
 

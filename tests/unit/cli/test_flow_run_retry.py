@@ -52,7 +52,8 @@ def test_a_run_that_has_completed_ends_with_2_and_is_not_run(shop: Shop) -> None
 
     done = shop("flow-run", "retry", run_id, status=2)
 
-    sentence = f"Flow run {run_id} cannot be retried: it has completed. Run its flow anew.\n"
+    step = f"Run its flow anew, or fork it: headrace flow-run fork {run_id[:8]}"
+    sentence = f"Flow run {run_id} cannot be retried: it has completed. {step}\n"
     assert (done.stdout, done.stderr) == ("", sentence)
 
 
