@@ -296,8 +296,8 @@ def test_a_run_that_has_completed_is_not_retried(world: World) -> None:
         with pytest.raises(NotRetryable) as caught:
             retry(form, run.id)
 
-    step = f"Run its flow anew, or fork it: headrace flow-run fork {run.id[:8]}"
-    assert str(caught.value) == f"Flow run {run.id} cannot be retried: it has completed. {step}"
+    said = f"Run its flow anew, or fork it: headrace flow-run fork {run.id[:8]}"
+    assert str(caught.value) == f"Flow run {run.id} cannot be retried: it has completed. {said}"
 
 
 def test_a_run_that_was_not_durable_is_not_retried(world: World) -> None:

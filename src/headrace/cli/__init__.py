@@ -14,7 +14,7 @@ from headrace.errors import HeadraceError
 NOUNS: Final = {
     "flow-run": (
         "headrace.cli.flow_run",
-        "List, inspect, cancel, resume, retry, fork, delete flow runs; signal them.",
+        "Look at flow runs; watch, cancel, resume, retry, fork, signal, delete them.",
     ),
     "task-run": ("headrace.cli.task_run", "Inspect a task run."),
     "cache": ("headrace.cli.cache", "List, inspect and clear cached results."),

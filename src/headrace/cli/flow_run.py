@@ -32,6 +32,7 @@ from headrace.cli.set_result import set_result
 from headrace.cli.signal import signal, signal_facts, signal_object
 from headrace.cli.slots import Party, slot_facts, slot_objects, slots_of
 from headrace.cli.trees import tree
+from headrace.cli.watch import watch
 from headrace.cli.wording import DEAD, clock, counted, duration, sign_of, style_of
 from headrace.errors import NoDatabaseYet, NothingKept, nearest, short
 
@@ -59,14 +60,14 @@ class Held(NamedTuple):
 @click.group(epilog="Example: headrace flow-run ls --state failed")
 def flow_run() -> None:
     """
-    List, inspect, cancel, resume, retry, fork and delete flow runs, read their logs, and send them signals.
+    List, inspect, watch and delete flow runs, cancel, resume, retry and fork them, send them signals.
 
     ID is a flow run's id or the beginning of it, as long as no other begins alike; or the word last, for the newest
     flow run, without those that other runs called.
     """
 
 
-for command in (cancel, resume, retry, fork, set_result, replay_check, signal):
+for command in (watch, cancel, resume, retry, fork, set_result, replay_check, signal):
     flow_run.add_command(command)
 
 

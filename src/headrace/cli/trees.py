@@ -13,7 +13,7 @@ from headrace._model.events import ROLLED_BACK
 from headrace._model.ids import short_id
 from headrace._model.records import FlowRun, task_run_name
 from headrace.cli.bars import drawn, legend, parts, strip
-from headrace.cli.calls import Call
+from headrace.cli.calls import AnyRun, Call
 from headrace.cli.output import Page
 from headrace.cli.wording import DEAD, duration, sign_of, style_of
 
@@ -94,8 +94,13 @@ def message(call: Call) -> str:
 
 
 def label(call: Call) -> str:
-    """Name a call: what was called, with what tells this run of it from others."""
-    run = call.run
+    """Name a call: what was called, with what tells this run of it from others, and how often it was tried."""
+    named = naming(call.run)
+    return named if call.run.run_count == 1 else f"{named} x{call.run.run_count}"
+
+
+def naming(run: AnyRun) -> str:
+    """Name a run: what was called, with what tells it from others."""
     if isinstance(run, FlowRun):
         named = f"{run.flow_name} ({run.name}, {short_id(run.id)})"
     else:
@@ -103,7 +108,7 @@ def label(call: Call) -> str:
         named = run.name if run.name == usual else f"{run.name} ({short_id(run.id).partition('.')[2] or run.task_name})"
         named += f" (Cached from {short_id(run.cached_from)})" if run.cached_from else ""
         named += " (rolled back)" if run.state.name == ROLLED_BACK[1] else ""
-    return plain(named if run.run_count == 1 else f"{named} x{run.run_count}")
+    return plain(named)
 
 
 def span(top: Call, now: datetime) -> tuple[float, float]:
