@@ -14,7 +14,7 @@ from headrace._engine.journal import Journal
 from headrace._engine.past import PARAMETERS, Past
 from headrace._engine.past_spans import caller
 from headrace._engine.step_names import Recorded, transitions
-from headrace._model.events import PENDING, Stamp, Transition
+from headrace._model.events import CRASHED, PENDING, Transition
 from headrace._model.ids import FIRST, PREFIX_LENGTH, prefix_of, short_id
 from headrace._model.naming import flow_run_name
 from headrace._model.records import FlowRun, StoredResult, TaskRun
@@ -34,7 +34,6 @@ from headrace._resuming import (
 from headrace._rewriting import NEVER, began, ended, flow_row, small, step_called, steps_of, task_row
 from headrace.errors import NotForkable
 
-CRASHED: Final[Stamp] = ("CRASHED", "Crashed")
 CUT: Final = "It had not ended where its flow run was forked"
 MICROSECOND: Final = 1_000  # nanoseconds
 FORKED: Final = "Forked from"  # how a fork begins to say what it is one of

@@ -14,7 +14,7 @@ from headrace._engine.forms import packed
 from headrace._engine.journal import Journal
 from headrace._engine.past import Past
 from headrace._engine.step_names import Recorded, called, transitions
-from headrace._model.events import COMPLETED, Stamp
+from headrace._model.events import COMPLETED, CRASHED
 from headrace._model.records import FlowRun, Owned, StoredResult, TaskRun
 from headrace._ports import Batch, Host, Store
 from headrace._resuming import about_to_begin, code_of, one_of
@@ -25,7 +25,6 @@ from headrace._suspects import steps_in, whole
 from headrace.errors import NotResumable, ResultMisfit, ResultNotSet, RunHeld, StaleRuns, StepNotFound
 
 SET: Final = "Its result was set by hand"
-CRASHED: Final[Stamp] = ("CRASHED", "Crashed")
 
 
 async def result_set(host: Host, journal: Journal, run_id: str, step: str, value: Any) -> tuple[FlowRun, Recorded]:
