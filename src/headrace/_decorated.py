@@ -91,11 +91,13 @@ class Decorated:
         for hook in HOOKS:
             spec.hooks[hook].extend(settled.get(hook, ()))
         self.refuse_reserved(spec)
-        if spec.shape == "generator" and spec.asks:
-            asked = sorted(KEEPING.intersection(settled)) or ["on_commit"]
+        if spec.shape == "generator":
+            refuse_kept(owner, spec)
+        if settled.get("deterministic") and (spec.shape == "call" or spec.goes_on == "from"):
+            why = "is no generator" if spec.shape == "call" else "goes on from resume_from"
             raise OptionError(
-                f"{owner} is a generator, and what it yields is not kept. Leave out {', '.join(asked)}, or have it "
-                f"return a list."
+                f"{owner} {why}, and deterministic=True says of a generator that it yields the same again when it is "
+                f"run again. Leave it out."
             )
         return spec
 
@@ -278,6 +280,24 @@ class Decorated:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r}>"
+
+
+def refuse_kept(owner: str, spec: Spec) -> None:
+    """
+    See that *spec*, a generator, is not asked to keep its items but by a durable flow.
+
+    Raises:
+        OptionError: It is.
+    """
+    # A task may say that not even a durable flow is to keep them.
+    unkept = spec.kind == "task" and spec.options.get("persist_result") is False
+    asked = sorted(KEEPING.intersection(spec.options) - ({"persist_result"} if unkept else set()))
+    asked += [hook for hook in TRANSACTIONAL if spec.hooks[hook] and hook not in asked]
+    if asked:
+        raise OptionError(
+            f"{owner} is a generator, and what it yields is not kept. Leave out {', '.join(asked)}, or have it "
+            f"return a list."
+        )
 
 
 def mark_coroutine_function(called: Any) -> None:

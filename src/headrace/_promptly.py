@@ -16,12 +16,12 @@ from headrace._engine.journal import SAFE, Event, Journal, Said
 from headrace._engine.life import drive
 from headrace._engine.runs import TaskRunning
 from headrace._loops import idle
-from headrace._model.events import ASK, LOG, READ, RESULT
+from headrace._model.events import ASK, LOG, READ, RESULT, YIELDED
 from headrace._ports import Batch, Store
 from headrace._undisturbed import may_be_disturbed, undisturbed
 
 HANDFUL: Final = 64  # events: more are better folded and written by a thread that nobody waits in
-ADDED: Final = (ASK, LOG, READ, RESULT)
+ADDED: Final = (ASK, LOG, READ, RESULT, YIELDED)
 IN_A_ROW: Final = 500  # commits; then the back office has one, with which SQLite moves its write-ahead log over
 
 

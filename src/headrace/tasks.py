@@ -346,6 +346,9 @@ def task(fn: Any = None, /, **options: Any) -> Any:
         result_storage: The folder, URL or storage where it lies. As the calling flow has it; else small results lie in
             the database, large ones in HEADRACE_RESULT_STORAGE.
         result_serializer: "json", "pickle", "compressed/json" and so on, or an object with a name, dumps and loads.
+        deterministic: Whether a generator that is run again yields the same again: then it is retried after items, and
+            a durable flow that is resumed takes it up behind those on record. One with a parameter `resume_from=0` is
+            called with the number of the next item instead.
         result_storage_key: A template of the name in the storage, with `parameters`, `flow_run` and `task_run`.
         cache_result_in_memory: Whether this process may know it without asking the database. True.
         on_commit, on_rollback: Lists of hooks `hook(transaction)`; see headrace.transactions.

@@ -229,17 +229,16 @@ def test_a_task_of_a_subflow_that_a_task_calls_is_not_run_again(form: Form, worl
 # -- generators -----------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_yields_runs_again_and_what_it_calls_does_not(form: Form, world: World) -> None:
-    """What it yields is not kept, so its consumer gets it anew."""
+def test_a_task_that_yields_and_keeps_nothing_runs_again(form: Form, world: World) -> None:
     last = doubling(world, form, name="last")
 
-    @task
+    @task(persist_result=False)
     async def apages() -> AsyncIterator[int]:
         world.visit("pages")
         for page in range(3):
             yield page
 
-    @task
+    @task(persist_result=False)
     def pages() -> Iterator[int]:
         world.visit("pages")
         yield from range(3)

@@ -35,6 +35,7 @@ TASK: dict[str, Any] = {
     "result_storage": "memory:",
     "result_serializer": "json",
     "result_storage_key": "k",
+    "deterministic": False,
     "cache_result_in_memory": False,
     "cache_policy": INPUTS,
     "cache_key_fn": None,
@@ -48,7 +49,7 @@ TASK: dict[str, Any] = {
 }
 OF_TASKS = {
     "tags", "task_run_name", "result_storage_key", "cache_policy", "cache_key_fn", "cache_expiration", "refresh_cache",
-    "on_commit", "on_rollback",
+    "deterministic", "on_commit", "on_rollback",
 }  # fmt: skip
 FLOW: dict[str, Any] = {
     **{name: value for name, value in TASK.items() if name not in OF_TASKS},

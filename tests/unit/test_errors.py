@@ -38,6 +38,7 @@ MADE: list[BaseException] = [
     errors.MissingResult("gone"),
     errors.NoDatabaseYet("/runs.db"),
     errors.NonDeterministicFlow("Flow run 'a'", ["b(1)"], ["b(2)"]),
+    errors.NonDeterministicItems("Task run 'a'", 3, "1", "2"),
     errors.NotARate("api"),
     errors.NotPausedError("3f2a", "it has ended, and is Completed()"),
     errors.NotPicklable("Argument x=1 of task 'add'", "it is a lambda", "Hand over data."),

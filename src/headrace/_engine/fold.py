@@ -26,6 +26,7 @@ from headrace._model.events import (
     RUNNING,
     SUSPENDED,
     WHOLE,
+    YIELDED,
     Transition,
     clipped,
     history,
@@ -36,7 +37,7 @@ from headrace._ports import Batch
 from headrace._ports.stores import DICT, LIST
 
 KEY = 32  # signs of a cache key that we made: none of them ever needs an escape
-NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, READ, RECALL, RESULT)
+NO_TRANSITIONS = (ASK, ERRAND, GROUP, LOG, READ, RECALL, RESULT, YIELDED)
 KEPT = 7  # values of a task run's row that ends with such a key
 
 
@@ -167,7 +168,8 @@ def gather(events: Iterable[Event], changed: dict[Run, None], batch: Batch, hear
             if past.lost is not None:
                 continue  # somebody else's by now
             heard.pasts[run.scope.prefix] = past
-        if run is None or stamp is LOG or stamp is RESULT or stamp is GROUP or stamp is READ:
+        beside = stamp is LOG or stamp is RESULT or stamp is YIELDED or stamp is GROUP or stamp is READ
+        if run is None or beside:
             note(run, stamp, at, said, batch, heard)
             continue
         transitions = run.transitions
@@ -252,6 +254,8 @@ def note(run: Any, stamp: Any, at: int, said: Any, batch: Batch, heard: Heard) -
     elif stamp is RESULT:
         if run is None or (run.scope.level != "off" and not run.inherited):
             batch.results.append(said)
+    elif stamp is YIELDED:
+        batch.results.append(said.stored())
     elif stamp is READ:
         if not run.inherited:
             batch.results.append(said[0])

@@ -53,6 +53,10 @@ class Vault(Protocol):
         """Give the JSON of *value*, and its digest, if it is small and JSON keeps it as it is."""
         ...
 
+    def digest(self, data: bytes, /) -> str:
+        """Give what *data* is told from others by."""
+        ...
+
     def pack(self, value: Any, codec: Any, storage: Any, name: str, /, *, beside: bool) -> Any:
         """
         Give the form in which *value* is kept; writes what is large, or is to lie *beside* the store, to *storage*.

@@ -26,6 +26,7 @@ from headrace._engine.sealing import holds, refuse_within, see_same, see_sealed,
 from headrace._engine.spec import Spec
 from headrace._engine.step_names import Recorded, called, given, nth, qualified, shown, step_key, transitions
 from headrace._engine.strands import Strands
+from headrace._engine.tapes import Tape, kept_by, rely
 from headrace._engine.trails import Placed, Trail
 from headrace._engine.transactions import rejoin
 from headrace._engine.waits import Beyond
@@ -71,6 +72,7 @@ class Past:
         over: Whether it has ended, and that is on record.
         streams: Those over a cursor that are being read, by what they are told from others by.
         draws: Stands for the last that was drawn and may not be on record yet; None where all is.
+        unrelied: The tapes of which no step, begun since, is known to rely on what they hold.
         forgone: Those that lost a race on record: they end as they are on record, and are not run.
         holding: The steps in which a transaction is open that our commits may wait for.
         sealed: The runs whose record was committed with the user's rows, each with the digest of what it has come to.
@@ -94,6 +96,7 @@ class Past:
         self.unsent: list[tuple[Run, list[Transition]]] = []
         self.asked: set[str] = set()
         self.streams: set[Any] = set()
+        self.unrelied: set[Tape] = set()
         self.forgone: WeakSet[Any] = WeakSet()
         self.new: dict[str, list[str]] = {}
         self.holding: set[str] = set()
@@ -172,7 +175,7 @@ class Past:
         else:
             what, key = f"{spec.kind} {spec.name} {qualified(spec)}", step_key(spec, args, kwargs)
             by = digest if key is None else f"key {key}"
-            run.step_id = step_id(parent.step_id or parent.id, what, by, nth(parent, (what, by)))
+            run.step_id = step_id(parent.named_by, what, by, nth(parent, (what, by)))
         run.flow_attempt = parent.scope.attempt
         run.step_args = told(digest, shown(args, kwargs))
         self.asked.add(run.step_id)
@@ -243,11 +246,16 @@ class Past:
             if not self.resumed:
                 await self.keep_parameters(run, host, args, kwargs)
             return None
-        if run.spec.shape != "call":
+        if run.spec.shape != "call" and not kept_by(run):
+            if self.dry and isinstance(run, TaskRunning):
+                raise Beyond(run.spec.name)
             return None
         self.name(run, args, kwargs)
         known = self.find(run)
         state = None if known is None else await self.recalled(run, host, known)
+        if run.spec.shape != "call":
+            run.tape = Tape(self, run)
+            state = run.tape.whole(state)
         if state is not None:
             run.ended, run.final = True, state
             if known is not None:
@@ -256,7 +264,7 @@ class Past:
             return state
         refuse_forgone(run, self.forgone)
         await self.secure(run, host)
-        if self.dry and not isinstance(run, FlowRunning) and run.spec.fn is not branch:
+        if self.dry and not isinstance(run, FlowRunning) and run.tape is None and run.spec.fn is not branch:
             raise Beyond(as_called(run.spec.name, run.step_args))
         if self.resumed and isinstance(run, FlowRunning):
             lines.created(run)
@@ -394,8 +402,10 @@ class Past:
         if run in self.sealed or run.id in self.holding:
             see_sealed(run, state, self.sealed)
         if state.is_completed():
+            if run.tape is not None and run.tape.end is None:
+                return  # its consumer has left it, and may leave it later the next time
             try:
-                run.recorded = await self.packed(run, host, run.id, state.data)
+                run.recorded = await self.packed(run, host, run.id, state.data if run.tape is None else run.tape.end)
             except SerializationError as error:
                 raise SerializationError(
                     f"The result of {run.label} in a durable flow cannot be recorded: {error} Return plain data, or "
@@ -432,7 +442,7 @@ class Past:
             raise within(run, f"draws durable.{what}()")
         self.strands.refuse()
         scope = run.scope
-        key = f"{scope.prefix}{step_id(run.step_id or run.id, what, None, nth(run, what))}"
+        key = f"{scope.prefix}{step_id(run.named_by, what, None, nth(run, what))}"
         vault = scope.journal.ledger.vault
         kept = self.results.get(key)
         if kept is not None:
@@ -453,6 +463,7 @@ class Past:
         drawn = self.draws
         if drawn is None:
             return
+        rely(self.unrelied)
         problem = await host.settled(run.scope.journal)
         if problem is not None:
             raise problem

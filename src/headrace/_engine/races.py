@@ -44,7 +44,7 @@ class Order:
         self.what = what
         self.total = total
         by = f"{what}, attempt {run.attempt}"
-        self.id = step_id(run.step_id or run.id, by, None, nth(run, by))
+        self.id = step_id(run.named_by, by, None, nth(run, by))
         self.passed = 0
 
     @property

@@ -109,6 +109,9 @@ class Run:
     step_id: str | None = None
     step_args: str | None = None
     calls: dict[Any, int] | None = None
+    # Of a generator task within a durable run: what it has yielded, a `headrace._engine.tapes.Tape`, and how often.
+    tape: Any = None
+    items = 0
     earlier: Sequence[Transition] = ()
     # The task or thread that began with it, of a durable run.
     strand: Any = None
@@ -147,6 +150,12 @@ class Run:
     def id(self) -> str:
         """The run's UUID."""
         return f"{self.scope.prefix}{self.number:012x}"
+
+    @property
+    def named_by(self) -> str:
+        """What its calls and draws are named by: of a generator also the item that it is about to yield."""
+        name = self.step_id or self.id
+        return name if self.tape is None else f"{name} {self.items}"
 
     @property
     def name(self) -> str:

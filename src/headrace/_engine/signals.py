@@ -153,7 +153,7 @@ def refuse_held(run: Run, what: str) -> None:
 def placed(run: Run, what: str) -> tuple[str, int]:
     """Give what *run* records this *what* under, and how often it did so by now, this time counted."""
     number = nth(run, what)
-    return f"{run.scope.prefix}{step_id(run.step_id or run.id, what, None, number)}", number
+    return f"{run.scope.prefix}{step_id(run.named_by, what, None, number)}", number
 
 
 def later(journal: Journal, seconds: float) -> int | None:

@@ -86,6 +86,20 @@ class Spec:
         place = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', self.name)}"
         return f"{place}@{os.path.abspath(file)}" if file else place
 
+    @functools.cached_property
+    def goes_on(self) -> Literal["from", "again"] | None:
+        """
+        How a generator task that has yielded goes on in another attempt, or another process.
+
+        "from": it is called with the number of the next item. "again": from its start, and yields the same. None: not.
+        """
+        if self.kind == "flow" or self.shape == "call":
+            return None
+        numbered = self.signature.parameters.get("resume_from")
+        if numbered is not None and type(numbered.default) is int and numbered.default == 0:
+            return "from"
+        return "again" if self.options.get("deterministic") else None
+
     @property
     def run_name(self) -> Any:
         """The template or callable for run names; None where there is none."""

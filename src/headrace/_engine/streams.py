@@ -1,20 +1,20 @@
 """
 Streams: the life of a generator's run. The same beginning, attempts and end as a call's, entered and left at each item.
 
-A run is current only while its body runs: between two items the consumer's own context holds. An attempt is repeated
-only while nothing was yielded; after that a retry would hand the consumer items twice.
+A run is current only while its body runs: between two items the consumer's own context holds. What has yielded is tried
+again, or resumed, only where it says how it goes on; else its consumer would be handed items twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from headrace._engine.admission import holding, slots_of_tags
 from headrace._engine.begin import begin_flow, begin_task, hear, plain_arguments, preparation
 from headrace._engine.context import current_run
-from headrace._engine.inputs import bare, explained
+from headrace._engine.inputs import bare, bind, explained, spread
 from headrace._engine.life import admit, fail, finish, interrupt, ready, release
 from headrace._engine.lines import warn
 from headrace._engine.prints import captured
@@ -27,6 +27,7 @@ from headrace._model.annotations import watch
 from headrace._model.events import RUNNING
 from headrace._model.states import State, StateType
 from headrace._ports import Host
+from headrace.errors import LostRun, NonDeterministicItems, StoreUnavailable
 
 END: Final = object()
 StreamLife = Callable[..., AsyncGenerator[Any, Any]]
@@ -174,8 +175,9 @@ async def left(
         if isinstance(stop, Exception):
             await fail(run, host, stop)
         elif isinstance(stop, GeneratorExit):
-            # Who stops listening has had enough: that is no crash of the run.
-            await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
+            # Who stops listening has had enough: that is no crash of the run, and no time to hear of the store's.
+            with suppress(StoreUnavailable, LostRun):
+                await finish(run, host, State(StateType.COMPLETED, message="Its consumer stopped early."), True)
         else:
             return await interrupt(run, host, stop) or stop
     return stop
@@ -191,11 +193,26 @@ def let_go(run: Run) -> None:
 async def attempts(
     run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any], returned: list[Any] | None
 ) -> AsyncGenerator[Any, Any]:
-    """Yield the items of the first attempt that yields any; try again, as the policy says, while none did."""
-    yielded = False
+    """Yield what is on record, then the items of each attempt from where the one before has come to."""
+    count = 0
     given: Any = None
     thrown: BaseException | None = None
     source: Source | None = None
+    tape = run.tape
+    while tape is not None and (items := await tape.ahead(host)) is not None:
+        for item in items:
+            thrown, count = None, count + 1
+            try:
+                yield item
+            except Exception as caught:
+                thrown = caught  # for the body, if it is run at all: what it had made of that is on record
+    if tape is not None and run.final is not None:
+        _, value = run.final.result()
+        if returned is not None:
+            returned.append(value)
+        return
+    if tape is not None:
+        tape.leave()
     while True:
         with inside(run):
             try:
@@ -203,22 +220,26 @@ async def attempts(
                     if run.tags and run.spec.kind == "task":
                         run.slots = await slots_of_tags(run, host)
                     await announce(run, host)
-                    source = Source(run.spec, host, args, kwargs)
+                    source = await begun(run, host, args, kwargs, count)
                 item = await source.resume(run, given, thrown)
             except Exception as raised:
                 let_go(run)
                 error = explained(run.spec, raised, args, kwargs)
-                if not await worth_repeating(run, host, error, yielded):
+                if not await worth_repeating(run, host, error, count):
                     if error is raised:
                         raise
                     raise error from None
                 source, given, thrown = None, None, None
                 continue
         if item is END:
+            if tape is not None:
+                tape.end = [count, source.returned]
             if returned is not None:
                 returned.append(source.returned)
             return
-        yielded = True
+        if tape is not None:
+            await keep(run, host, item, source)
+        count += 1
         given, thrown = None, None
         try:
             given = yield item
@@ -230,12 +251,50 @@ async def attempts(
             thrown = caught
 
 
-async def worth_repeating(run: Run, host: Host, error: Exception, yielded: bool) -> bool:
-    """Decide whether to begin the generator anew after *error*."""
+async def begun(run: Run, host: Host, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> Source:
+    """
+    Begin the generator behind its first *count* items: with their number, or from its start, and past them.
+
+    Raises:
+        NonDeterministicItems: They are others this time, and those are on record.
+    """
+    way, tape = run.spec.goes_on, run.tape
+    if count and way == "from":
+        parameters = bind(run.spec, args, kwargs)
+        args, kwargs = spread(run.spec, {**parameters, "resume_from": parameters["resume_from"] + count})
+    run.items = count if way == "from" else 0
+    source = Source(run.spec, host, args, kwargs)
+    while run.items < count:
+        item = await source.resume(run, None, None)
+        try:
+            if tape is not None:
+                tape.see_same(run.items, *(() if item is END else (item,)))
+            elif item is END:
+                raise NonDeterministicItems(run.label, run.items, "there", "missing")
+        except NonDeterministicItems:
+            await source.close()
+            raise
+        run.items, run.calls = run.items + 1, None
+    return source
+
+
+async def keep(run: Run, host: Host, item: Any, source: Source) -> None:
+    """Have *item*, which *source* has just yielded, recorded; where that cannot be, end it."""
+    try:
+        await run.tape.keep(item, host)
+    except BaseException:
+        with inside(run):
+            await source.close()
+        raise
+    run.items, run.calls = run.items + 1, None
+
+
+async def worth_repeating(run: Run, host: Host, error: Exception, count: int) -> bool:
+    """Decide whether to begin the generator anew after *error*, behind its first *count* items."""
     policy = run.spec.policy
-    if policy is None:
+    if policy is None or isinstance(error, NonDeterministicItems):
         return False
-    if yielded:
+    if count and run.spec.goes_on is None:
         warn(run, "Is not retried: its consumer already has items of it, and would get them twice")
         return False
     return await again(run, host, policy, outcomes.from_error(run.spec.kind, error, run.id))

@@ -94,7 +94,7 @@ class Trail:
                 spec.name, f"another one over Cursor({name}) is being read; tell them apart: Cursor(read, name='...')"
             )
         self.past.streams.add(self.own)
-        self.id = step_id(run.step_id or run.id, what, by, nth(run, (what, by)))
+        self.id = step_id(run.named_by, what, by, nth(run, (what, by)))
         self.passed = 0
 
     @property

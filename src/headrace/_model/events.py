@@ -3,10 +3,10 @@ Events: the transitions of a run as small tuples, and what a list of them amount
 
 An event is `(run, stamp, at, said)`: whose it is, the type and name of the state entered, nanoseconds since 1970, and
 the state's message. Log lines travel the same way under the stamp LOG, with `(level, logger, message)` as what is said.
-Under RESULT comes what a run returned, as it is to be stored, and under READ, with its number, a signal that a durable
-run has read. Under GROUP comes, in the place of a run, a map or stream of which every run has ended; under ASK comes
-who wants to be called when all before is committed, under ERRAND who has something to do with the store, and under
-RECALL who wants to know what it holds under a key.
+Under RESULT comes what a run returned, as it is to be stored, under YIELDED who gives that of some items of a
+generator, and under READ, with its number, a signal that a durable run has read. Under GROUP comes, in the place of a
+run, a map or stream of which every run has ended; under ASK comes who wants to be called when all before is committed,
+under ERRAND who has something to do with the store, and under RECALL who wants to know what it holds under a key.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ WHOLE: Final = 1  # in the place of the moment of who asks: is to find on record
 ERRAND: Final[Stamp] = ("ERRAND", "Errand")
 RECALL: Final[Stamp] = ("RECALL", "Recall")
 RESULT: Final[Stamp] = ("RESULT", "Result")
+YIELDED: Final[Stamp] = ("YIELDED", "Yielded")
 READ: Final[Stamp] = ("READ", "Read")
 ROLLED_BACK: Final[Stamp] = ("COMPLETED", "RolledBack")
 CACHED: Final[Stamp] = ("COMPLETED", "Cached")

@@ -224,6 +224,7 @@ class TaskOptions(RunOptions, total=False):
 
     task_run_name: Annotated[RunName | None, run_name]
     tags: Annotated[Iterable[str] | None, tag_set]
+    deterministic: Annotated[bool | None, flag]
     result_storage_key: Annotated[str | None, a_text]
     cache_policy: Annotated[Any, policy]
     cache_key_fn: Annotated[Callable[[Any, dict[str, Any]], str | None] | None, function]

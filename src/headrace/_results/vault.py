@@ -105,9 +105,13 @@ class Vault:
             return None
         if len(data) > self.inline:
             return None
+        return data, self.digest(data)
+
+    def digest(self, data: bytes) -> str:
+        """Give what *data* is told from others by."""
         hashed = NOTHING.copy()
         hashed.update(data)
-        return data, hashed.hexdigest()
+        return hashed.hexdigest()
 
     def pack(self, value: Any, chosen: Codec, storage: ResultStorage, name: str, *, beside: bool) -> Packed:
         """Give the form in which *value* is kept; writes what is large, or is to lie beside the record."""

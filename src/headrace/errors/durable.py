@@ -31,6 +31,20 @@ class NonDeterministicFlow(DurableError):
         )
 
 
+class NonDeterministicItems(NonDeterministicFlow):
+    """A generator that was run again yields other items than it did."""
+
+    def __init__(self, label: str, number: int, recorded: str, asked: str) -> None:
+        self.recorded = (recorded,)
+        self.asked = (asked,)
+        HeadraceError.__init__(
+            self,
+            f"{label} was run again from its start, and yields other items than before: item {number} was {recorded}, "
+            f"and is {asked} now. Have it yield the same each time, or give it a parameter resume_from=0: then it is "
+            f"called with the number of the first item that is missing.",
+        )
+
+
 class LostRun(DurableError):
     """Another process has taken the run over; nothing that is done for it here is recorded."""
 
