@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace._model.ids import prefix_of
 from headrace.errors import NonDeterministicItems
+from headrace.testing import crash_at_every_commit, replay
 from tests.spec.durable_crashes import STORES, World, doubling, path
 from tests.spec.forms import Form, call
 from tests.spec.yielding import anew, noted, pages, taken, yielding
@@ -282,3 +286,88 @@ def test_a_generator_far_ahead_of_a_slow_database_waits_for_it(form: Form, world
     with world.runtime():
         assert form.run(reads) == 10_000
     assert seen.index(-1) <= 2_002
+
+
+# -- what others make of the record -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [pages, partial(anew, deterministic=True), anew], ids=["numbered", "same", "neither"])
+def test_a_crash_at_any_commit_changes_nothing_and_runs_no_ended_generator_again(
+    form: Form, tmp_path: Path, make: Any
+) -> None:
+    world = World("memory", tmp_path)
+    page, step = make(world, form), doubling(world, form)
+
+    @form.flow()
+    async def part() -> list[int]:
+        return await taken(page(4))
+
+    @form.flow(durable=True)
+    async def reads() -> list[Any]:
+        first = await taken(page(3), lambda item: call(step, item))
+        return [first, await call(part), await call(step, 9), await taken(page(2))]
+
+    sweep = crash_at_every_commit(reads)
+
+    assert sweep.value == [[0, 1, 2], [0, 1, 2, 3], 18, [0, 1]]
+    assert sweep.points >= 12
+
+
+def test_a_history_is_gone_through_without_the_body(form: Form, world: World) -> None:
+    page, step = pages(world, form), doubling(world, form)
+
+    @form.flow(durable=True)
+    async def reads() -> list[int]:
+        return await taken(page(4), lambda item: call(step, item))
+
+    run_id = world.crashes(form, reads, at="page 2")
+    world.seen()
+    with world.runtime():
+        left = replay(run_id, reads)
+        assert form.run(reads) == [0, 1, 2, 3]
+        world.seen()
+        ended = replay(world.roots()[-1], reads)
+
+    assert (left.outcome, ended.outcome, ended.value) == ("goes on", "same", [0, 1, 2, 3])
+    assert left.said.endswith("goes on with page(4).")
+    assert world.seen() == []
+
+
+def test_items_go_with_their_run(form: Form, world: World) -> None:
+    page = anew(world, form, lambda number: number)
+
+    @form.flow(durable=True)
+    async def reads() -> int:
+        return len(await taken(page(6)))
+
+    with world.runtime() as runtime:
+        assert form.run(reads) == 6
+        (run,) = world.roots()
+        assert b"[0,1,2,3,4,5]" in {one.data for one in stored(runtime, run.id).values()}
+        asyncio.run(runtime.store.delete(run.id))
+        assert stored(runtime, run.id) == {}
+
+
+def test_a_generator_whose_items_somebody_has_removed_is_run_again(
+    form: Form, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    page, last = pages(world, form), doubling(world, form, name="last")
+
+    @form.flow(durable=True)
+    async def reads() -> list[int]:
+        return [*await taken(page(3)), await call(last, 1)]
+
+    run_id = world.crashes(form, reads, at="last 1")
+    with world.runtime() as runtime:
+        items = [one for one in stored(runtime, run_id).values() if one.data == b"[0,1,2]"]
+        assert asyncio.run(runtime.store.results.forget(items)) == 1
+    world.seen()
+
+    assert world.resumes(form, run_id) == [0, 1, 2, 2]
+    assert world.seen() == [*noted(0, 2), "last 1"]
+    assert "Is begun anew, since not all that it had yielded is on record any more" in caplog.text
+
+
+def stored(runtime: Any, run_id: str) -> dict[str, Any]:
+    """Give all that is kept below a run."""
+    return dict(asyncio.run(runtime.store.results.under(prefix_of(run_id))))

@@ -148,10 +148,9 @@ class MemoryStore:
         self.owners.held.pop(run_id, None)
         self.signals.lose(run_id)
         await self.heard(await self.requests([run_id]))
-        for task in below:
-            self.tasks.pop(task, None)
-            self.results.kept.pop(task, None)
-            self.results.steps.pop(task, None)
+        for rows in (self.tasks, self.results.kept, self.results.steps):
+            for key in [key for key in list(rows) if key.startswith(prefix)]:
+                rows.pop(key, None)
         self.lines = [line for line in self.lines if prefix_of(line[0]) != prefix]
         return removed + 1
 
