@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +27,7 @@ from benchmarks.table import aligned, surroundings
 DBOS = Path.home() / ".cache" / "peer-dbos" / "bin" / "python"
 PEER = ROOT / "benchmarks" / "peers" / "dbos_durable.py"
 ROUNDS, LONG_ROUNDS, PAST_ROUNDS = 15, 7, 5
-STEPS, FLOWS, FLOWS_OF, FINISHED = 400, 1_000, 10, 10_000
+STEPS, FLOWS, FLOWS_OF, FINISHED, ITEMS = 400, 1_000, 10, 10_000, 20_000
 LEASE = 15.0  # seconds that a process is taken to live after its last sign, where its end is not proved
 Row = tuple[str, ...]
 
@@ -91,7 +91,8 @@ def main() -> int:
 
 def measures(asked: argparse.Namespace) -> list[tuple[str, Callable[[], list[Row]]]]:
     """Give what is to be measured, each with its name."""
-    lines = [*against_floor(), *against_dbos(asked.dbos), *(on_postgres(asked.postgres) if asked.postgres else ())]
+    lines = [*against_floor(), *against_unkept(), *against_dbos(asked.dbos)]
+    lines += on_postgres(asked.postgres) if asked.postgres else []
     found: list[tuple[str, Callable[[], list[Row]]]] = []
     for line in lines:
         rounds = 2 if asked.quick else line.rounds
@@ -127,6 +128,17 @@ def against_floor() -> list[Line]:
         sides = floor("FULL", *more), ours("FULL", *more)
         lines.append(Line(many, *sides, "many", bar, FLOWS, FLOWS * FLOWS_OF, LONG_ROUNDS))
     return lines
+
+
+def against_unkept() -> list[Line]:
+    """Give the comparisons of a generator task whose items are on record with one whose are not."""
+    command = (sys.executable, "-m", "benchmarks.durable_side", "unkept", "--synchronous", "NORMAL")
+    other = replace(ours("NORMAL"), command=command, counted=False)
+    own = replace(ours("NORMAL"), counted=False)
+    return [
+        Line(f"items, {name}, NORMAL", other, own, work, None, ITEMS, ITEMS)
+        for name, work in (("async", "items"), ("sync", "items-sync"))
+    ]
 
 
 def against_dbos(python: Path) -> list[Line]:
@@ -261,7 +273,7 @@ def described(line: Line, taken: Sequence[Sequence[Mapping[str, float]]], counts
         spread = f"{ratios[len(ratios) // 4]:.2f} - {ratios[-1 - len(ratios) // 4]:.2f}"
         judged = judgement(median(ratios), line.bar if line.bar is not None and line.bar.of == key else None)
         name = "" if rows else line.name
-        medians = [f"{median(values):,.0f}" for values in both]
+        medians = [f"{median(values):,.{int(median(values) < 10)}f}" for values in both]
         rows.append((name, figure, *medians, f"{median(ratios):.2f}", spread, *judged))
     if line.work == "many":
         rates = [f"{line.steps / median(turn[side]['wall'] for turn in taken):,.0f}" for side in (0, 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from headrace import flow, task
@@ -36,6 +36,33 @@ def sequential_blocking(steps: int) -> None:
     for i in range(steps):
         noop_blocking(i)
         seen()
+
+
+@task
+async def tokens(count: int, *, resume_from: int = 0) -> AsyncIterator[str]:
+    for i in range(resume_from, count):
+        yield f"token {i}"
+
+
+@task
+def tokens_blocking(count: int, *, resume_from: int = 0) -> Iterator[str]:
+    for i in range(resume_from, count):
+        yield f"token {i}"
+
+
+unkept, unkept_blocking = tokens.with_options(persist_result=False), tokens_blocking.with_options(persist_result=False)
+
+
+@flow(durable=True)
+async def reading(count: int, kept: bool) -> None:
+    async for _ in (tokens if kept else unkept)(count):
+        pass
+
+
+@flow(durable=True)
+def reading_blocking(count: int, kept: bool) -> None:
+    for _ in (tokens_blocking if kept else unkept_blocking)(count):
+        pass
 
 
 @task

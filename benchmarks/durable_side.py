@@ -30,14 +30,16 @@ seen_at: list[float] = []
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.durable_side", description=__doc__)
-    parser.add_argument("side", choices=("floor", "ours", "postgres"))
+    parser.add_argument("side", choices=("floor", "ours", "unkept", "postgres"))
     parser.add_argument("--synchronous", default="NORMAL")
     parser.add_argument("--spans", action="store_true")
     asked = parser.parse_args()
     tracer = traced() if asked.spans else None
     home = Path(os.environ["HEADRACE_HOME"])
     if asked.side == "ours":
-        works = ours()
+        works = ours() | items(kept=True)
+    elif asked.side == "unkept":
+        works = items(kept=False)
     elif asked.side == "postgres":
         works = by_hand_on_postgres(os.environ["BENCH_POSTGRES"])
     else:
@@ -98,6 +100,16 @@ def ours() -> Works:
         flows.sequential_blocking(count)
 
     return {"async": one, "sync": one_blocking, "many": lambda count: asyncio.run(many(count))}
+
+
+def items(*, kept: bool) -> Works:
+    """Give the works of flows that read a generator task, whose items are on record or not."""
+    from benchmarks import durable_flows as flows
+
+    return {
+        "items": lambda count: asyncio.run(flows.reading(count, kept)),
+        "items-sync": lambda count: flows.reading_blocking(count, kept),
+    }
 
 
 def by_hand(home: Path, synchronous: str, tracer: Any) -> Works:

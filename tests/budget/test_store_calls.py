@@ -145,6 +145,22 @@ def test_a_durable_flow_commits_each_task_before_the_next_begins(store: Counting
     assert len(store.batches) <= 2 + 2 * 10
 
 
+def test_ten_thousand_items_of_a_generator_are_few_commits_and_few_rows(store: CountingStore) -> None:
+    @task
+    def items(count: int, *, resume_from: int = 0) -> Iterator[str]:
+        for number in range(resume_from, count):
+            yield f"item {number}"
+
+    @flow(durable=True)
+    def reads() -> int:
+        return sum(1 for _ in items(10_000))
+
+    assert reads() == 10_000
+
+    assert len(store.batches) <= 100
+    assert sum(len(batch.results) for batch in store.batches) <= 100
+
+
 def test_a_task_outside_flows_is_at_most_two_commits(store: CountingStore) -> None:
     step(1)
     store.batches.clear()
