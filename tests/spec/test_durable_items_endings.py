@@ -12,8 +12,10 @@ import pytest
 
 from headrace import durable, flow, task
 from headrace.errors import NonDeterministicItems, OptionError, SerializationError
+from headrace.transactions import transaction
 from tests.spec.durable_crashes import STORES, World, doubling, path
 from tests.spec.forms import Form, Record, call
+from tests.spec.streaming import read
 from tests.spec.yielding import anew, noted, pages, taken, yielding
 
 
@@ -279,6 +281,20 @@ async def following(stream: Any) -> Any:
     return await anext(stream) if hasattr(stream, "__aiter__") else next(stream)
 
 
+def test_a_generator_that_a_stream_is_over_goes_on_too(form: Form, inner: Form, world: World) -> None:
+    page, step = pages(world, form), doubling(world, inner)
+
+    @form.flow(durable=True)
+    async def reads() -> list[int]:
+        return await read(form, step.stream(page(5), limit=1))
+
+    run_id = world.crashes(form, reads, at="step 2")
+    world.seen()
+
+    assert world.resumes(form, run_id) == [0, 2, 4, 6, 8]
+    assert world.seen() == ["step 2", "page 3", "step 3", "page 4", "step 4"]
+
+
 def test_a_generator_in_a_subflow_goes_on_too(form: Form, world: World) -> None:
     page, step = pages(world, form), doubling(world, form)
 
@@ -342,6 +358,24 @@ def generator(body: Any) -> Any:
         yield from body(count)
 
     return plain
+
+
+def test_a_generator_on_record_takes_no_part_in_the_transaction_around_it(world: World) -> None:
+    form = Form("sync")
+    page, last = pages(world, form), doubling(world, form, name="last")
+
+    @flow(durable=True)
+    def reads() -> str:
+        try:
+            with transaction():
+                found = list(page(3))
+                last(1)
+                raise LookupError(str(found))
+        except LookupError as error:
+            return str(error)
+
+    assert world.survives(form, reads, at="last 1") == "[0, 1, 2]"
+    assert next(path(run) for run in world.task_runs()) == ["Running", "Completed"]
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------

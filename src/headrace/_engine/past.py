@@ -260,7 +260,8 @@ class Past:
             run.ended, run.final = True, state
             if known is not None:
                 self.show(run, known)
-                await rejoin(run, host, known)
+                if run.tape is None:  # generators take no part in transactions
+                    await rejoin(run, host, known)
             return state
         refuse_forgone(run, self.forgone)
         await self.secure(run, host)
