@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from headrace._engine import lines
 from headrace._engine.context import resuming
 from headrace._engine.delays import caught_up, delayed
-from headrace._engine.forms import formed
+from headrace._engine.forms import TYPE, ended_as, formed
 from headrace._engine.journal import nobody_hears
 from headrace._engine.life import queued
 from headrace._engine.past_spans import below, by_caller, caller, stand_for
@@ -45,7 +45,6 @@ from headrace.errors import (
 )
 
 PARAMETERS: Final = "parameters"
-TYPE: Final = "headrace.exception.type"
 SENT_WITHIN: Final = timedelta(seconds=10)  # in which spans are sent, as a rule: the SDK does so every 5
 
 
@@ -297,18 +296,7 @@ class Past:
                 lines.warn(run, "Runs again, since its recorded result cannot be read: %s", error)
                 return None
             value = RecordedError("An exception that cannot be read any more", str(error))
-        told: Any = value if state.is_failed() and value.__class__ is dict else {}
-        if TYPE in told:
-            value = RecordedError(str(told[TYPE]), str(told["message"]))
-        return State(
-            state.type,
-            state.name,
-            message=state.message,
-            data=value,
-            timestamp=state.timestamp,
-            flow_run_id=run.scope.flow_run_id,
-            task_run_id=run.id if isinstance(run, TaskRunning) else None,
-        )
+        return ended_as(run, state, value)
 
     def show(self, run: Run, known: Recorded) -> None:
         """

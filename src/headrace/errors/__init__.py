@@ -34,14 +34,19 @@ from headrace.errors.durable import Suspended as Suspended
 from headrace.errors.limits import LimitError, LimitNotFound, LimitTooSmall, NotARate, SlotTimeout
 from headrace.errors.results import (
     CorruptResult,
+    DatabaseTooNew,
     HashError,
     MissingResult,
+    NoDatabaseYet,
+    NothingKept,
     ResultNotFound,
     ResultStorageError,
     SerializationError,
+    StoreUnavailable,
     TransactionError,
     UntrustedResult,
 )
+from headrace.errors.results import Occupied as Occupied
 
 __all__ = [
     "AmbiguousRunId",
@@ -422,54 +427,6 @@ class TerminationSignal(SystemExit):
 
 
 # -- store --------------------------------------------------------------------------------------------------
-
-
-class StoreUnavailable(HeadraceError):
-    """The database cannot be opened or written."""
-
-    def __init__(self, where: str, reason: str, remedy: str = "") -> None:
-        self.where, self.reason = where, reason
-        super().__init__(
-            f"Cannot use the database {where}: {reason}. "
-            + (
-                remedy
-                or "Set HEADRACE_DATABASE_URL or HEADRACE_HOME to a place that can be written, "
-                "or HEADRACE_DATABASE_URL=memory: to keep no record."
-            )
-        )
-
-
-class Occupied(StoreUnavailable):
-    """Others hold the database at this moment, and who asked does not wait for them. Nobody gets to see this one."""
-
-
-class DatabaseTooNew(StoreUnavailable):
-    """The database was written by a later version of Headrace."""
-
-    def __init__(self, where: str, found: int, known: int) -> None:
-        super().__init__(
-            where,
-            f"it has schema version {found}, and this Headrace knows versions up to {known}",
-            "Upgrade Headrace (pip install -U headrace), or point HEADRACE_DATABASE_URL at another database.",
-        )
-
-
-class NoDatabaseYet(StoreUnavailable):
-    """Nothing was recorded so far where the database is to be."""
-
-    def __init__(self, where: str, reason: str = "there is none yet") -> None:
-        super().__init__(where, reason, "Run a flow first; the first run creates it.")
-
-
-class NothingKept(StoreUnavailable):
-    """The record is kept in memory, so no other process can see it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "in memory",
-            "it ends with the process that filled it, so there is nothing to show",
-            "Unset HEADRACE_DATABASE_URL, or set it to sqlite:///PATH, and run the flow again.",
-        )
 
 
 class RunNotFound(HeadraceError, LookupError):
