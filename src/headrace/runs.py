@@ -12,7 +12,7 @@ from headrace._model.ids import prefix_of
 from headrace._model.records import FlowRun, TaskRun
 from headrace._resuming import one_of
 from headrace._runtime import Runtime
-from headrace.errors import RunningLoopError
+from headrace.errors import NoDatabaseYet, RunningLoopError
 
 __all__ = ["FlowRun", "TaskRun", "flow_run", "flow_runs", "task_runs"]
 
@@ -25,7 +25,8 @@ def flow_runs(*, limit: int = 100, state: str | None = None) -> list[FlowRun]:
 
     Raises:
         RunningLoopError: An event loop runs on this thread: `await headrace.aio.flow_runs(...)`.
-        StoreUnavailable: The database cannot be read.
+        StoreUnavailable: The database cannot be read. As NoDatabaseYet: there is none; in a `Runtime` that is open,
+            which makes one, there are just no runs yet.
     """
     return waited(listed(limit, state), "flow_runs")
 
@@ -77,9 +78,13 @@ async def settled() -> Runtime:
 async def listed(limit: int, state: str | None) -> list[FlowRun]:
     """List flow runs."""
     runtime = await settled()
-    return with_results(
-        await runtime.store.flow_runs(limit=limit, state=state), runtime.store, runtime.journal.ledger.vault
-    )
+    try:
+        found = await runtime.store.flow_runs(limit=limit, state=state)
+    except NoDatabaseYet:
+        if _runtime.opening() is None:
+            raise
+        return []  # the first run that begins in the block around makes it
+    return with_results(found, runtime.store, runtime.journal.ledger.vault)
 
 
 async def one(run_id: str) -> FlowRun:

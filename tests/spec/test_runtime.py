@@ -13,9 +13,10 @@ import pytest
 import uvloop
 
 import headrace
-from headrace import Runtime, flow, get_run_logger, runtime, tags, task
+from headrace import Runtime, aio, flow, get_run_logger, runs, runtime, tags, task
 from headrace.errors import (
     CrewGone,
+    NoDatabaseYet,
     OptionError,
     OptionTypeError,
     RunningLoopError,
@@ -27,6 +28,7 @@ from headrace.task_runners import ConcurrentTaskRunner
 from headrace.testing import headrace_test_harness
 from tests.chaos.processes import database
 from tests.spec.forms import Latch, Record
+from tests.spec.keeping import runtime_at
 from tests.spec.seen import Tracing
 from tests.spec.streaming import double, triple
 
@@ -450,3 +452,14 @@ async def test_waiting_for_a_future_on_the_blocks_loop_is_refused() -> None:
             future.result()
         with pytest.raises(RunningLoopError):
             _ = opened.submit(greet, "ada", return_state=True)
+
+
+def test_there_are_no_runs_yet_in_a_block_around_which_nothing_was_recorded(tmp_path: Path) -> None:
+    async def main() -> list[object]:
+        async with Runtime():
+            return [*await aio.flow_runs()]
+
+    with runtime_at(tmp_path):
+        with pytest.raises(NoDatabaseYet):
+            runs.flow_runs()
+        assert asyncio.run(main()) == []
