@@ -70,6 +70,11 @@ def schema_of(kind: Any, around: tuple[Any, ...] = ()) -> Schema:
         return schema_of(kind.__supertype__, around)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return {"enum": [one.value for one in kind]}
+    return of_class(kind, around)
+
+
+def of_class(kind: Any, around: tuple[Any, ...]) -> Schema:
+    """Give the schema of *kind*, a class or what nothing is known of."""
     fields = fields_of(kind)
     if fields is None:
         return dict(PLAIN.get(kind, {})) if kind is None or isinstance(kind, type) else {}
