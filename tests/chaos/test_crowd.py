@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace._model.ids import PREFIX_LENGTH
 from headrace._stores.sqlite import SQLiteStore
 from headrace.errors import NoDatabaseYet
 from tests.chaos.processes import Child, count, database, rows
@@ -32,7 +33,7 @@ def check(crowd: list[Child], home: Path, flows: int, tasks: int) -> None:
         assert (end.status, end.out, strange) == (0, "ready\ndone\n", [])
     runs = PROCESSES * flows * 2
     assert rows(home, "SELECT state_type, count(*) FROM flow_run GROUP BY 1") == [("COMPLETED", runs)]
-    assert rows(home, "SELECT count(*) FROM task_run GROUP BY flow_run_id") == [(tasks,)] * runs
+    assert rows(home, f"SELECT count(*) FROM task_run GROUP BY substr(id, 1, {PREFIX_LENGTH})") == [(tasks,)] * runs
     assert count(home) == runs * tasks
     assert rows(home, "SELECT count(*), count(DISTINCT run_id) FROM log") == [(runs, runs)]
     assert rows(home, "SELECT count(DISTINCT owner) FROM flow_run") == [(PROCESSES,)]

@@ -23,7 +23,7 @@ from headrace._engine.life import unloads
 from headrace._engine.past import Past
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.schemas import schema_of
-from headrace._engine.signals import about, deadline, following, later, recorded, refuse_held
+from headrace._engine.signals import about, deadline, following, kept_at, later, refuse_held
 from headrace._engine.signals_lines import Turn
 from headrace._engine.step_names import nth
 from headrace._engine.waits import Beyond, waited
@@ -153,7 +153,7 @@ class Asking:
     async def recorded(self, place: str) -> dict[str, Any]:
         """Give what is on record under *place*, or known of it here."""
         if self.past is not None:
-            return await recorded(self.flow, self.host, self.past, place)
+            return await kept_at(self.flow, self.host, self.past, place)
         return ends.get(self.flow, {}).get(place, {})
 
     async def answered(self) -> None:

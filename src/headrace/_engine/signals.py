@@ -219,13 +219,19 @@ async def found(run: Run, host: Host, turn: Turn, *, keeps: bool) -> Signal | No
     return inbox.got.get(turn.name)
 
 
-async def recorded(run: Run, host: Host, past: Past, place: str) -> dict[str, Any]:
-    """Give what is on record under *place*; GONE where nothing is that counts: another attempt waits anew."""
+async def kept_at(run: Run, host: Host, past: Past, place: str) -> dict[str, Any]:
+    """Give what is on record under *place*; GONE where nothing is."""
     kept = past.results.get(place)
     if kept is None:
         return GONE
     unpack = partial(run.scope.journal.ledger.vault.unpack, kept)
     known: dict[str, Any] = unpack() if kept.data is not None else await host.aside(unpack)
+    return known
+
+
+async def recorded(run: Run, host: Host, past: Past, place: str) -> dict[str, Any]:
+    """Give what is on record under *place*; GONE where nothing is that counts: another attempt waits anew."""
+    known = await kept_at(run, host, past, place)
     late = known.get("late")  # in which attempt of the flow, the first as True
     if late is None:
         return known
