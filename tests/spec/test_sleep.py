@@ -18,6 +18,7 @@ from headrace.errors import CancelledRun, OptionError, OptionTypeError, RunningL
 from headrace.testing import crash_at_every_commit, virtual_time
 from tests.spec.durable_crashes import World, doubling
 from tests.spec.forms import Form, call
+from tests.spec.keeping import runtime_at
 
 DAY = 86_400.0
 
@@ -221,3 +222,17 @@ def test_what_cannot_be_is_refused(args: Any, kwargs: Any, error: type[Exception
 async def test_it_does_not_block_a_loop() -> None:
     with pytest.raises(RunningLoopError, match=r"await headrace.aio.sleep"):
         headrace.sleep(1)
+
+
+def test_ten_days_are_over_at_once_beside_a_thread_that_is_kept_for_the_next_body(tmp_path: Path) -> None:
+    @headrace.flow(durable=True)
+    def sleeps() -> None:
+        headrace.sleep(30 * DAY)
+
+    with runtime_at(tmp_path), virtual_time() as clock, headrace.Runtime() as runtime:
+        waits = runtime.submit(sleeps)
+        began = clock.now()
+        headrace.sleep(10 * DAY)  # in slices, each of which would take a moment if that thread might be at work
+
+        assert waits.state.name == "Suspended"
+        assert clock.now() - began == timedelta(days=10)
