@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import random
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from headrace.durable import NotForkable, StepNotFound
 from headrace.runs import FlowRun
 from tests.spec.durable_crashes import STORES, World, doubling, path
 from tests.spec.forms import Form, Latch, call
+from tests.spec.yielding import taken, yielding
 
 
 @pytest.fixture(params=STORES)
@@ -41,6 +46,10 @@ def ran(world: World, form: Form, flow: Any, *args: Any) -> str:
         form.run(flow, *args, return_state=True)
         run_id = world.roots()[-1].id
     return run_id
+
+
+class Enough(Exception):
+    """Its consumer needs no more items."""
 
 
 def three(world: World, form: Form) -> Any:
@@ -190,6 +199,78 @@ def test_what_was_drawn_before_the_step_is_the_same_and_what_came_after_it_is_no
 
     assert drawn[0] == drawn[2]
     assert drawn[1] != drawn[3]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize("kind", [str, frozenset])
+def test_the_step_is_given_the_same_items_of_an_open_generator(
+    form: Form, world: World, goes_on: bool, kind: Any
+) -> None:
+    def some(resume_from: int) -> Iterator[Any]:
+        for _ in range(resume_from, 9):
+            yield kind([str(random())])
+
+    def tokens_from(*, resume_from: int = 0) -> Iterator[Any]:
+        yield from some(resume_from)
+
+    def tokens_anew() -> Iterator[Any]:
+        yield from some(0)
+
+    tokens, judged = yielding(form, tokens_from if goes_on else tokens_anew), list[list[Any]]()
+
+    @form.task()
+    async def judge(seen: list[Any]) -> None:
+        judged.append(seen)
+
+    @form.flow(durable=True)
+    async def reads() -> None:
+        seen: list[Any] = []
+
+        async def hear(item: Any) -> None:
+            seen.append(item)
+            if len(seen) == 5:
+                await call(judge, list(seen))
+                raise Enough
+
+        with suppress(Enough):
+            await taken(tokens(), hear)
+
+    run_id = ran(world, form, reads)
+    with world.runtime():
+        fork(form, run_id, "judge")
+
+    assert len(judged[0]) == 5
+    assert judged[1] == judged[0]
+
+
+def test_what_another_branch_yields_once_the_step_has_begun_takes_no_item_from_it(world: World) -> None:
+    form, judged = Form("async"), list[list[float]]()
+
+    @headrace.task
+    async def tokens(*, resume_from: int = 0) -> AsyncGenerator[float]:
+        for _ in range(resume_from, 9):
+            yield random()
+
+    @headrace.task
+    async def judge(seen: list[float]) -> None:
+        judged.append(seen)
+
+    @headrace.flow(durable=True)
+    async def reads() -> None:
+        source = tokens()
+        seen = [await anext(source) for _ in range(5)]
+
+        async def reads_on() -> None:
+            await anext(source)
+
+        await asyncio.gather(judge(list(seen)), reads_on())
+        await source.aclose()
+
+    run_id = ran(world, form, reads)
+    with world.runtime():
+        fork(form, run_id, "judge")
+
+    assert judged[1] == judged[0]
 
 
 def test_large_results_and_failures_before_the_step_are_shared(form: Form, world: World) -> None:

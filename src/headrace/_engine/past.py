@@ -71,6 +71,7 @@ class Past:
         over: Whether it has ended, and that is on record.
         streams: Those over a cursor that are being read, by what they are told from others by.
         draws: Stands for the last that was drawn and may not be on record yet; None where all is.
+        turn: Stands for the last step that began behind something drawn: no stretch of items goes on past it.
         unrelied: The tapes of which no step, begun since, is known to rely on what they hold.
         forgone: Those that lost a race on record: they end as they are on record, and are not run.
         holding: The steps in which a transaction is open that our commits may wait for.
@@ -103,6 +104,7 @@ class Past:
         self.lost: Exception | None = None
         self.problem: Exception | None = None
         self.draws: object | None = None
+        self.turn: object = self
         self.strands = Strands(root_id)
         self.taken = self.begun = self.over = self.dry = self.leaves = False
         self.doom: Exception | None = None
@@ -452,6 +454,7 @@ class Past:
         drawn = self.draws
         if drawn is None:
             return
+        self.turn = object()
         rely(self.unrelied)
         problem = await host.settled(run.scope.journal)
         if problem is not None:

@@ -40,21 +40,26 @@ class Stretch:
         key: What they are recorded under.
         parts: The JSON of each; None once they were taken.
         size: Bytes of these.
+        at: When the last of them was yielded, in nanoseconds since 1970: before the step that was given it began.
+        turn: Up to which step's beginning it lasts: what comes behind that is not told with what came before it.
     """
 
-    def __init__(self, run: Run, key: str) -> None:
+    def __init__(self, run: Run, key: str, turn: object) -> None:
         self.run = run
         self.key = key
+        self.turn = turn
+        self.at = 0
         self.parts: list[bytes] | None = []
         self.size = 0
 
-    def add(self, part: bytes) -> bool:
-        """Have *part* be the next; tell whether it still can be."""
+    def add(self, part: bytes, at: int) -> bool:
+        """Have *part*, yielded *at* that moment, be the next; tell whether it still can be."""
         with guard:
             if self.parts is None:
                 return False
             self.parts.append(part)
             self.size += len(part)
+            self.at = at
             return True
 
     @property
@@ -68,8 +73,8 @@ class Stretch:
         with guard:
             parts, self.parts = self.parts or [], None
         run, data = self.run, b"[%s]" % b",".join(parts)
-        digest, now = run.scope.journal.ledger.vault.digest(data), run.scope.journal.now()
-        return StoredResult(self.key, run.id, run.spec.name, now, None, "json", len(data), digest, data=data)
+        digest = run.scope.journal.ledger.vault.digest(data)
+        return StoredResult(self.key, run.id, run.spec.name, self.at, None, "json", len(data), digest, data=data)
 
 
 class Tape:
@@ -84,6 +89,7 @@ class Tape:
         compares: Whether the generator, if it is run again from its start, has to yield what it had yielded.
         seen: What tells those items from others.
         relied: Whether something does rely on them, so that the generator has to yield the same again.
+        at: When it has yielded last, in nanoseconds since 1970.
     """
 
     def __init__(self, past: Any, run: Run) -> None:
@@ -91,7 +97,7 @@ class Tape:
         self.run = run
         self.vault = run.scope.journal.ledger.vault
         self.way = run.spec.goes_on
-        self.take = self.count = 0
+        self.take = self.count = self.at = 0
         while self.key(0, self.take + 1) in past.results:
             self.take += 1
         self.end: list[Any] | None = None
@@ -200,14 +206,20 @@ class Tape:
         small = self.vault.small([item])
         if small is None:
             await self.keep_alone(item, host)
-        elif self.stretch is None or not self.stretch.add(small[0][1:-1]):
-            stretch = self.stretch = Stretch(self.run, self.key(self.count))
-            stretch.add(small[0][1:-1])
-            self.run.scope.tell((self.run, YIELDED, 0, stretch))
+        else:
+            self.add(small[0][1:-1])
         self.note((item,))
         if self.way is None and not self.relied:
             self.past.unrelied.add(self)
         self.past.drew()
+
+    def add(self, part: bytes) -> None:
+        """Have *part*, the JSON of an item, be recorded: in the open stretch, unless a step has begun since."""
+        stretch, turn, self.at = self.stretch, self.past.turn, self.run.scope.journal.now()
+        if stretch is None or stretch.turn is not turn or not stretch.add(part, self.at):
+            stretch = self.stretch = Stretch(self.run, self.key(self.count), turn)
+            stretch.add(part, self.at)
+            self.run.scope.tell((self.run, YIELDED, 0, stretch))
 
     async def keep_alone(self, item: Any, host: Host) -> None:
         """Have *item* be recorded by itself: it is large, or no JSON."""
@@ -218,14 +230,18 @@ class Tape:
                 f"Item {self.count} of {self.run.label} in a durable flow cannot be recorded: {error} Yield plain "
                 f"data, or say persist_result=False: then it is run from its start when the flow is resumed."
             ) from None
-        self.stretch = None
+        self.stretch, self.at = None, kept.created
         self.run.scope.tell((self.run, RESULT, kept.created, kept))
 
     def rely(self) -> None:
-        """Have it on record that a step begins which may come of what was yielded."""
+        """
+        Have it on record that a step begins which may come of what was yielded.
+
+        As of the last item: a fork that goes on from the step has what came before that alone.
+        """
         if not self.relied:
             self.relied = True
-            kept = formed(self.vault, f"{self.id}relied", self.run, self.run.flow_attempt)
+            kept = formed(self.vault, f"{self.id}relied", self.run, self.run.flow_attempt)._replace(created=self.at)
             self.run.scope.tell((self.run, RESULT, kept.created, kept))
 
 
