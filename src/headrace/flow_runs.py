@@ -18,6 +18,7 @@ from headrace._engine.context import current_run
 from headrace._engine.life import drive
 from headrace._engine.pauses import kinds, made, paused
 from headrace._engine.runs import Run
+from headrace._engine.schemas import refuse_no_type
 from headrace._engine.signals import placed, record, recorded, refuse_stopped, refuse_worker
 from headrace._engine.signals_lines import ring
 from headrace._model.pauses import Pause, key_of
@@ -74,6 +75,7 @@ def pause_flow_run(wait_for_input: Any = None, timeout: float | None = AN_HOUR, 
     Raises:
         FlowPauseTimeout: Nobody has resumed it in time.
         PauseContextError: It is called outside of a flow's own code, or the run is not recorded.
+        OptionTypeError: *wait_for_input* is no type, or *key* no text.
         RunCancelled: The run is to stop.
     """
     return drive(pausing(blocking("pause_flow_run"), wait_for_input, timeout, key))
@@ -135,6 +137,7 @@ async def pausing(host: Host, kind: Any, timeout: float | None, key: str | None,
     """Pause the run around."""
     if key is not None and not isinstance(cast("object", key), str):
         raise OptionTypeError(f"The key of a pause must be a text, not {short(key)}.")
+    refuse_no_type(kind, "wait_for_input")
     return await paused(current_run.get(), host, kind, seconds(timeout), key, at_once=at_once)
 
 

@@ -18,7 +18,7 @@ from headrace import _runtime
 from headrace._engine.coercion import fit, reason
 from headrace._engine.context import current_run
 from headrace._engine.life import drive
-from headrace._engine.schemas import DESCRIPTION, fields_of
+from headrace._engine.schemas import DESCRIPTION, fields_of, refuse_no_type
 from headrace._model.records import FlowRun
 from headrace._model.signals import Signal
 from headrace._ports import Host
@@ -158,7 +158,11 @@ def receive_input(
         raise_timeout_error: Whether SignalTimeout is raised then.
         key_prefix: What they are sent by, in place of the name of their type.
         with_metadata: Whether each comes as a `ReceivedWith`, with its `metadata` beside its `value`.
+
+    Raises:
+        OptionTypeError: *run_input_type* is no type.
     """
+    refuse_no_type(run_input_type, "run_input_type")
     return Received(run_input_type, timeout, raise_timeout_error, key_prefix, with_metadata)
 
 

@@ -275,6 +275,14 @@ def test_a_timeout_is_a_number_of_seconds(form: Form, record: Record, timeout: A
     form.in_flow(asks)
 
 
+def test_what_is_waited_for_is_a_type(form: Form, record: Record) -> None:
+    async def asks() -> None:
+        with pytest.raises(OptionTypeError, match=r"wait_for_input must be a type, not Approval\(.*Give the class"):
+            await pause(form, Approval(approved=True), timeout=1)
+
+    form.in_flow(asks)
+
+
 def test_a_pause_is_only_there_in_the_code_of_a_flow_that_is_recorded(form: Form, record: Record) -> None:
     @form.task()
     async def inside() -> None:

@@ -12,7 +12,7 @@ import pytest
 import headrace
 from headrace import aio, signals
 from headrace._engine.schemas import schema_of
-from headrace.errors import MissingContextError, OptionError, RunningLoopError
+from headrace.errors import MissingContextError, OptionError, OptionTypeError, RunningLoopError
 from headrace.input import RunInput, receive_input, send_input
 from headrace.testing import virtual_time
 from tests.spec.forms import Form, Record
@@ -191,6 +191,11 @@ def test_inputs_are_received_in_flows_and_by_code_that_may_wait(record: Record) 
             Approval(approved=True).send_to(me())
 
     asyncio.run(reads())
+
+
+def test_what_is_received_is_of_a_type() -> None:
+    with pytest.raises(OptionTypeError, match=r"run_input_type must be a type, not Approval\(.*with_initial_data"):
+        receive_input(Approval(approved=True))
 
 
 def test_what_a_durable_flow_received_is_on_record(record: Record) -> None:

@@ -20,6 +20,7 @@ import attrs
 from headrace._engine.converter import is_pydantic, is_pydantics
 from headrace._engine.fitting import UNIONS
 from headrace._model.signals import as_data
+from headrace.errors import OptionTypeError, short
 from headrace.errors.signals import SignalError
 
 Schema = dict[str, Any]
@@ -43,7 +44,28 @@ PLAIN: Final[Mapping[Any, Schema]] = {
     set: {"type": "array"},
     frozenset: {"type": "array"},
 }
+TYPING: Final = frozenset({"typing", "typing_extensions"})  # whose forms, type variables and aliases are no classes
 ARRAYS: Final = frozenset({list, tuple, set, frozenset, Sequence, Collection, Set})
+
+
+def refuse_no_type(kind: Any, name: str) -> None:
+    """
+    See that *kind*, given as *name*, is a type, as annotations are.
+
+    Raises:
+        OptionTypeError: It is none, such as an instance of one.
+    """
+    if kind is None or isinstance(kind, type) or typing.get_origin(kind) is not None:
+        return
+    maker = type(kind)
+    if maker.__module__ in TYPING:
+        return
+    step = f"the class, {maker.__name__}"
+    if maker.__module__ == "builtins":
+        step = "a type, such as int, or a class with fields"
+    elif hasattr(maker, "with_initial_data"):
+        step += f"; {maker.__name__}.with_initial_data(...) for defaults"
+    raise OptionTypeError(f"{name} must be a type, not {short(kind)}. Give {step}.")
 
 
 def schema_of(kind: Any, around: tuple[Any, ...] = ()) -> Schema:

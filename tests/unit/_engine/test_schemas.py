@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar
 
 import attrs
 import pydantic
 import pytest
 
-from headrace._engine.schemas import schema_of
+from headrace._engine.schemas import refuse_no_type, schema_of
 from headrace._model.pauses import Pause
 from headrace._model.schemas import misfits, worded
+from headrace.errors import OptionTypeError
+from headrace.input import RunInput
 
 Number = NewType("Number", int)
 
@@ -59,6 +61,10 @@ class Outer(pydantic.BaseModel):
 
 class Unknown:
     pass
+
+
+class Approval(RunInput):
+    approved: bool
 
 
 TEXT = {"type": "string"}
@@ -160,3 +166,49 @@ def test_a_pause_says_what_it_waits_for() -> None:
     assert (
         Pause("a", schema_of(Pair)).wanted == "for an input: left (a whole number), right (a number, may be left out)"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            Approval(approved=True),
+            r"not Approval\(approved=True\). Give the class, Approval; Approval.with_initial_data\(...\) for defaults.",
+        ),
+        (Order(Number(1)), r"not Order\(.*\). Give the class, Order.$"),
+        (5, "not 5. Give a type, such as int"),
+        (lambda: int, "not <function .*>. Give a type"),
+        ({"a": int}, "not {'a': <class 'int'>}. Give a type"),
+        ("int", "not 'int'. Give a type"),
+        ((int, str), r"not \(<class 'int'>, <class 'str'>\). Give a type"),
+    ],
+)
+def test_what_is_no_type_is_refused(kind: Any, said: str) -> None:
+    with pytest.raises(OptionTypeError, match=f"wait_for_input must be a type, {said}"):
+        refuse_no_type(kind, "wait_for_input")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        int,
+        int | None,
+        Optional[int],  # noqa: UP045 - as people still write it
+        list[int],
+        Literal["a"],
+        Annotated[int, pydantic.Field(gt=0)],
+        Any,
+        Number,
+        Options,
+        Pair,
+        Colour,
+        Order,
+        Inner,
+        Approval,
+        Approval.with_initial_data(approved=True),
+        TypeVar("T"),
+    ],
+)
+def test_what_annotations_may_be_is_a_type(kind: Any) -> None:
+    refuse_no_type(kind, "wait_for_input")
