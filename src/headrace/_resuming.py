@@ -221,7 +221,8 @@ def called_with(
     try:
         called = journal.ledger.vault.unpack(kept)
     except HeadraceError as error:
-        raise refused(run_id, f"what it was called with cannot be read: {error}", "Run it anew.") from None
+        why = str(error).removesuffix(".")
+        raise refused(run_id, f"what it was called with cannot be read: {why}", "Run it anew.") from None
     return tuple(called["args"]), dict(called["kwargs"])
 
 

@@ -203,12 +203,15 @@ class Received(Generic[T]):
 
     async def following(self, host: Host) -> Any:
         """Give the next; MISSING where there is none."""
+        name = named(self.kind, self.prefix)
         try:
-            signal = await coming(host, named(self.kind, self.prefix), self.timeout, MISSING)
-        except SignalTimeout:
-            if self.raises:
-                raise
-            return MISSING
+            signal = await coming(host, name, self.timeout, MISSING)
+        except SignalTimeout as late:
+            if not self.raises:
+                return MISSING
+            by = "" if self.prefix is None else f", key_prefix={self.prefix!r}"
+            step = f"headrace.input.send_input(value, {late.run_id!r}{by})"
+            raise SignalTimeout(name, late.seconds, late.run_id, step) from None
         assert signal is not None
         sender, value = opened(signal)
         try:

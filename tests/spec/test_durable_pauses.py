@@ -14,8 +14,15 @@ from typing import Any
 import pytest
 
 import headrace
-from headrace import durable, flow, task
-from headrace.errors import CancelledRun, FlowPauseTimeout, InvalidRunInput, NotPausedError, StoreUnavailable
+from headrace import aio, durable, flow, task
+from headrace.errors import (
+    CancelledRun,
+    FlowPauseTimeout,
+    InvalidRunInput,
+    NotPausedError,
+    PauseContextError,
+    StoreUnavailable,
+)
 from headrace.testing import crash_at_every_commit, replay, virtual_time
 from tests.spec.durable_crashes import STORES, World, doubling
 from tests.spec.durable_crashes import resume as resumed
@@ -261,3 +268,21 @@ def test_no_flow_pauses_in_a_step_transaction(tmp_path: Path) -> None:
 
     with world.runtime():
         assert shop() == "paid"
+
+
+def test_in_a_race_a_subflow_pauses_and_a_branch_is_told_so(record: Record) -> None:
+    @flow(durable=True)
+    async def part() -> int:
+        return await aio.pause_flow_run(int)
+
+    @flow(durable=True)
+    async def races() -> int:
+        with pytest.raises(PauseContextError, match="this is a branch of a race. Race a subflow that pauses."):
+            await aio.race(aio.sleep(60), aio.pause_flow_run(int))
+        return (await aio.race(aio.sleep(60), part())).value or 0
+
+    people = People()
+    people.resume(5)
+
+    assert asyncio.run(races()) == 5
+    people.leave()

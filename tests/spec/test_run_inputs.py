@@ -92,8 +92,11 @@ def test_inputs_come_by_their_type_in_order(form: Form, record: Record) -> None:
 def test_there_are_no_more_when_the_time_is_over(form: Form, record: Record) -> None:
     async def reads() -> None:
         assert await received(form, Approval.receive(timeout=60)) == []
-        with pytest.raises(TimeoutError, match="No signal 'input approval' came within 60 s"):
+        with pytest.raises(TimeoutError, match="No signal 'input approval' came within 60 s") as late:
             await received(form, Approval.receive(timeout=60, raise_timeout_error=True))
+        assert str(late.value).endswith(f"To send one: headrace.input.send_input(value, {me()!r})")
+        with pytest.raises(TimeoutError, match=r"send_input\(value, '.*', key_prefix='mine'\)$"):
+            await received(form, receive_input(int, timeout=0, raise_timeout_error=True, key_prefix="mine"))
         assert await received(form, receive_input(int)) == []
 
     with virtual_time() as clock:

@@ -12,6 +12,7 @@ import pytest
 
 from headrace import errors, flow
 from headrace.errors import HeadraceError, ParameterBindError
+from headrace.errors.signals import SignalTimeout
 
 MADE: list[BaseException] = [
     errors.AmbiguousRunId("flow", "3f", ["3f2a (a)", "3f2b (b)"]),
@@ -157,3 +158,8 @@ def test_a_pool_of_processes_gives_the_error_of_a_wrong_call_back() -> None:
         pytest.raises(ParameterBindError, match=r"The flow 'add' cannot be called like this: .*'b'"),
     ):
         pool.submit(wrongly_called).result()
+
+
+def test_a_signal_that_did_not_come_is_named_as_a_shell_reads_it() -> None:
+    assert str(SignalTimeout("ready", 5, "3f2a1b2c4d")).endswith("headrace flow-run signal 3f2a1b2c ready")
+    assert str(SignalTimeout("it's ready", 5, "3f2a1b2c4d")).endswith("""signal 3f2a1b2c 'it'"'"'s ready'""")

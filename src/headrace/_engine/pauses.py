@@ -21,6 +21,7 @@ from headrace._engine.forms import formed
 from headrace._engine.life import reason as stopped
 from headrace._engine.life import unloads
 from headrace._engine.past import Past
+from headrace._engine.races import branch
 from headrace._engine.runs import FlowRunning, Run
 from headrace._engine.schemas import schema_of
 from headrace._engine.signals import about, deadline, following, kept_at, later, refuse_held
@@ -83,6 +84,8 @@ def pausable(run: Run | None) -> FlowRunning:
     """
     if run is None:
         raise PauseContextError("there is none around. Call it in a function decorated with @flow.")
+    if run.spec.fn is branch:
+        raise PauseContextError("this is a branch of a race. Race a subflow that pauses.")
     if not isinstance(run, FlowRunning):
         raise PauseContextError("this is a task. Pause in the flow, or have the task receive a signal.")
     if run.inherited or not run.scope.journal.keeps_results:

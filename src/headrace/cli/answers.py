@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -83,9 +84,18 @@ def input_for(run: FlowRun, pause: Pause, given: Given) -> Any:
     elif pause.problems(value):
         raise StaysPaused(run, pause)
     problems = pause.problems(value)
+    if problems and given.fields and not pause.form and pause.schema is not None:
+        problems = [(where, why if where else f"{why} {as_one(pause.schema, given.fields)}") for where, why in problems]
     if problems:
         raise InvalidRunInput(run.id, problems)
     return value
+
+
+def as_one(schema: Schema, fields: Sequence[str]) -> str:
+    """Say how what was given as *fields* is given where it is to be one value."""
+    value = meant(schema, fields[0].partition("=")[2], schema)
+    fits = len(fields) == 1 and not misfits(schema, value)
+    return f"Give it by --params {shlex.quote(json.dumps(value, ensure_ascii=False)) if fits else 'JSON'}."
 
 
 def field(pause: Pause, said: str) -> tuple[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from headrace.errors.base import HeadraceError, short
 
 
@@ -55,12 +57,19 @@ class SignalTypeError(SignalError, TypeError):
 
 
 class SignalTimeout(SignalError, TimeoutError):
-    """A signal did not come in time."""
+    """
+    A signal did not come in time.
 
-    def __init__(self, name: str, seconds: float, run_id: str) -> None:
-        super().__init__(
-            f"No signal {name!r} came within {seconds:g} s. To send one: headrace flow-run signal {run_id[:8]} {name}"
-        )
+    Attributes:
+        seconds: How long it was waited for.
+        run_id: The run that waited.
+    """
+
+    def __init__(self, name: str, seconds: float, run_id: str, step: str = "") -> None:
+        self.seconds = seconds
+        self.run_id = run_id
+        step = step or f"headrace flow-run signal {run_id[:8]} {shlex.quote(name)}"
+        super().__init__(f"No signal {name!r} came within {seconds:g} s. To send one: {step}")
 
 
 class Unanswered(SignalError, TimeoutError):

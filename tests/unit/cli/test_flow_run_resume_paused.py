@@ -168,7 +168,11 @@ def test_on_a_terminal_each_field_is_asked_for_until_it_fits(begin: Callable[...
 
 def test_one_value_is_asked_for_as_such(begin: Callable[..., Asking]) -> None:
     asking = begin("plain")
-    assert "--params JSON" in asking.tell("flow-run", "resume", asking.run_id, status=2).stderr
+    resume = ("flow-run", "resume", asking.run_id)
+    assert "--params JSON" in asking.tell(*resume, status=2).stderr
+    for given, step in ((("-p", "value=7"), "7"), (("-p", "value=x"), "JSON"), (("-p", "a=1", "-p", "b=2"), "JSON")):
+        refused = asking.tell(*resume, *given, status=2).stderr
+        assert refused.rstrip().endswith(f"is not a whole number. Give it by --params {step}.")
 
     assert asking.on_a_terminal("seven", "7")[0] == 0
     assert asking.said() == "7\n"
