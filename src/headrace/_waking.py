@@ -27,7 +27,7 @@ from headrace._ports import Batch, Host, Store
 from headrace._resuming import claims, going_on, parameters, read
 from headrace._runtime import Opening
 from headrace._submission import submit
-from headrace.errors import CrewGone, HeadraceError, NotResumable
+from headrace.errors import CrewGone, HeadraceError, NotResumable, RunNotFound
 
 AT_ONCE: Final = 250  # runs that are claimed together: what others want of the store waits for 50 ms at most
 LEFT: Final = "Its runtime was left while it was unloaded. It goes on where it is taken up."
@@ -171,10 +171,16 @@ class Waker:
         return taken, now if len(due) >= AT_ONCE else following
 
     async def settle_ended(self, store: Store) -> None:
-        """Have those hear who wait for the futures of runs that were unloaded here and have ended elsewhere."""
+        """Have those hear who wait for runs that were unloaded here, and have ended elsewhere or were deleted."""
         journal = self.opening.journal
         for promise in [one for one in journal.held() if one.awaited]:
-            for run in await store.flow_runs(begins=promise.run_id, limit=1):
+            runs = await store.flow_runs(begins=promise.run_id, limit=1)
+            if not runs and promise.call is None:
+                gone = RunNotFound("flow", promise.run_id, "It was deleted while it was unloaded.")
+                promise.settle(
+                    None, promise.stamped(State(StateType.CRASHED, message=str(gone), data=gone)), journal.now()
+                )
+            for run in runs:
                 if run.state.is_final() and not run.state.is_crashed() and promise.call is None:
                     (ended,) = with_results([run], store, journal.ledger.vault)
                     at = journal.now() if run.end_time is None else nanoseconds(run.end_time)

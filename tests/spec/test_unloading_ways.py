@@ -17,7 +17,7 @@ from headrace._model.slots import Limit
 from headrace._replaying import replayed
 from headrace.concurrency.asyncio import concurrency
 from headrace.durable import NonDeterministicFlow, Suspended
-from headrace.errors import CancelledRun, PausedRun
+from headrace.errors import CancelledRun, PausedRun, RunNotFound
 from headrace.testing import virtual_time
 from headrace.transactions import transaction
 from tests.spec.durable_crashes import World, doubling, path
@@ -282,6 +282,26 @@ def test_one_that_is_cancelled_meanwhile_ends_at_once(form: Form, world: World) 
         opened(world, main)
     (run,) = world.flow_runs()
     assert path(run) == ["Running", "Suspended", "Cancelled"]
+
+
+def test_whoever_waits_for_one_that_is_deleted_meanwhile_hears_that(form: Form, world: World) -> None:
+    @form.flow(durable=True)
+    async def waits() -> None:
+        await sleep(form, HOUR)
+
+    async def main(runtime: Any) -> None:
+        future = runtime.submit(waits)
+        await asyncio.sleep(UNLOADED)
+        run = await the_run()
+        await _runtime.host_for(True).with_store(_runtime.current().journal, lambda store: store.delete(run.id))
+        with pytest.raises(RunNotFound, match="deleted"):
+            await asyncio.wait_for(asyncio.ensure_future(heard(future)), HOUR)
+
+    async def heard(future: Any) -> None:
+        await future
+
+    with virtual_time():
+        opened(world, main)
 
 
 def test_leaving_its_runtime_does_not_wait_for_it(form: Form, world: World) -> None:
