@@ -137,6 +137,64 @@ def test_what_sleeps_for_a_moment_stays(form: Form, world: World) -> None:
         opened(world, lambda runtime: stays(runtime, waits))
 
 
+# -- what begins to wait last -----------------------------------------------------------------------------------------
+
+
+def test_what_all_waits_once_a_step_has_ended_is_unloaded_then(form: Form, world: World) -> None:
+    @form.flow()
+    async def part() -> None:
+        await sleep(form, HOUR)
+
+    @form.task()
+    async def works() -> None:
+        await sleep(form, 12)
+
+    @form.flow(durable=True)
+    async def waits() -> str:
+        long, short = part.submit(), works.submit()
+        for future in (short, long):
+            await (future if form.is_async else call(future.result))
+        return "rested"
+
+    async def main(runtime: Any) -> None:
+        future = runtime.submit(waits)
+        await asyncio.sleep(11)
+        assert (await the_run()).state.name == "Running"
+        await asyncio.sleep(2)
+        assert (await the_run()).state.name == "Suspended"
+        assert await come_to(future) == "rested"
+
+    with virtual_time():
+        opened(world, main)
+
+
+def test_what_all_waits_before_a_wait_is_old_is_unloaded_when_it_is(form: Form, world: World) -> None:
+    @form.flow()
+    async def part() -> None:
+        await sleep(form, HOUR)
+
+    @form.task()
+    async def works() -> None:
+        await sleep(form, 5)
+
+    @form.flow(durable=True)
+    async def waits() -> None:
+        long, short = part.submit(), works.submit()
+        for future in (short, long):
+            await (future if form.is_async else call(future.result))
+
+    async def main(runtime: Any) -> None:
+        future = runtime.submit(waits)
+        await asyncio.sleep(8)
+        assert (await the_run()).state.name == "Running"
+        await asyncio.sleep(4)
+        assert (await the_run()).state.name == "Suspended"
+        await come_to(future)
+
+    with virtual_time():
+        opened(world, main)
+
+
 # -- on the way out ---------------------------------------------------------------------------------------------------
 
 

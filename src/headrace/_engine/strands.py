@@ -7,7 +7,7 @@ record says what it waits for, and whoever takes it up goes on from there. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
@@ -35,14 +35,20 @@ class Wait:
     Attributes:
         rouse: Has who waits look up; from any thread.
         counts: Whether it is the flow's own code that waits, so that unloading interrupts no task.
+        gates: What it is for, where others of the run open that: once all are open, it is over.
         lasts: Whether it is for time or a signal, and not for another strand.
+        old: When it has lasted long enough for the run to be unloaded, in nanoseconds since 1970.
+        at_once: Whether it has from the beginning.
         until: When it is over by itself, in nanoseconds since 1970; None: never.
         signal: What it is for: the flow run that reads it, and its name.
     """
 
     rouse: Callable[[], object]
     counts: bool
+    gates: tuple[Gate, ...] = ()
     lasts: bool = False
+    old: int = 0
+    at_once: bool = False
     until: int | None = None
     signal: tuple[str, str] | None = None
 
@@ -99,7 +105,7 @@ class Strands:
         run: Run,
         strand: Any,
         rouse: Callable[[], object],
-        gates: Iterable[Gate] = (),
+        gates: Collection[Gate] = (),
         *,
         between: bool = False,
         **about: Any,
@@ -110,7 +116,7 @@ class Strands:
         *about* the wait is what a `Wait` says; the *gates* are what it is for, where others of the run open them.
         """
         counts = own_code(run, between) and current.get() is None and not outside(run.scope.past, gates)
-        wait = Wait(rouse, counts, **about)
+        wait = Wait(rouse, counts, tuple(gates), **about)
         with guard:
             self.turns += 1
             self.waits[strand] = wait
@@ -140,6 +146,16 @@ class Strands:
         if root is not None:
             self.rest(root, journal.now() + (0 if at_once else int(journal.unload_after * 1e9)))
 
+    def complete(self, run: Run) -> None:
+        """Look, as *run* begins to wait for others: those whose waits are old have looked, and do not for a while."""
+        with guard:
+            idle = self.begun <= self.waits.keys()
+            lasting = [wait for wait in self.waits.values() if wait.lasts] if idle else []
+        now = run.scope.journal.now()
+        old = [wait for wait in lasting if wait.old <= now]
+        if old:
+            self.look(run, at_once=any(wait.at_once for wait in old))
+
     def rest(self, root: FlowRunning, soon: int) -> bool:
         """Have *root* be unloaded, if that can be, and it does not go on before *soon*; tell whether it is."""
         turns = self.turns
@@ -151,8 +167,9 @@ class Strands:
             return False
         with guard:
             waits = [self.waits.get(strand) for strand in self.begun]
+            over = any(wait.gates and all(gate.opened for gate in wait.gates) for wait in self.waits.values())
             ends = [wait.until for wait in self.waits.values() if wait.until is not None]
-        if not all(wait is not None and wait.counts for wait in waits) or min(ends, default=soon) < soon:
+        if over or not all(wait is not None and wait.counts for wait in waits) or min(ends, default=soon) < soon:
             return False
         return all(flow.crew is None or flow.crew.rests() for flow in list(self.flows))
 

@@ -1,7 +1,8 @@
 """
 Waits: a run waits for something which may take long. The only place where such a wait is done.
 
-While all of a durable run waits so, it may be unloaded: that is looked at after a while, and with the clock.
+While all of a durable run waits so, it may be unloaded: that is looked at after a while, with the clock, and when
+code of it begins to wait for others of it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ async def waited(
     if past.dry and (until is None or until > host.clock.now()):
         raise Beyond("a wait")
     strands, strand, pause = past.strands, host.strand(), 0.0 if at_once else run.scope.journal.unload_after
-    strands.wait(run, strand, gate.open, between=between, lasts=True, until=until, signal=signal)
+    old = host.clock.now() + int(pause * 1e9)
+    about = {"lasts": True, "old": old, "at_once": at_once, "until": until, "signal": signal}
+    strands.wait(run, strand, gate.open, between=between, **about)
     try:
         while await shut(host, gate, until, pause):
             strands.look(run, at_once=at_once)

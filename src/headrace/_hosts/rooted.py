@@ -86,6 +86,7 @@ class Rooted:
             return None
         strands = run.scope.past.strands
         strands.wait(run, self.strand(), rouse, gates)
+        strands.complete(run)
         return strands
 
     def draw(self) -> float:
