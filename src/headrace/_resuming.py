@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextvars import copy_context
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 from headrace._engine.context import NO_TAGS, current_run, current_tags, resuming
@@ -23,7 +23,7 @@ from headrace._model.records import FlowRun, Owned, StoredResult
 from headrace._owners import PROCESS, SILENCE, dead
 from headrace._ports import Host, Store
 from headrace._suspects import SUSPECT, given_up, on_trial, steps_in
-from headrace.errors import AmbiguousRunId, CrashLoop, HeadraceError, NotResumable, RunHeld, RunNotFound
+from headrace.errors import AmbiguousRunId, CrashLoop, HeadraceError, NotResumable, RunHeld, RunNotFound, wrong_type
 
 Called: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Claim: TypeAlias = tuple[Any, Past, tuple[Any, ...], dict[str, Any]]
@@ -61,10 +61,14 @@ async def one_of(store: Store, run_id: str) -> FlowRun:
     Give the flow run whose id is, or begins with, *run_id*.
 
     Raises:
+        OptionTypeError: It is no text.
         RunNotFound: There is none.
         AmbiguousRunId: There are several.
     """
-    runs = await store.flow_runs(begins=run_id.strip().lower(), limit=5)
+    if not isinstance(cast("object", run_id), str):
+        raise wrong_type("a flow run", "The id", "a text", run_id)
+    begins = run_id.strip().lower()
+    runs = await store.flow_runs(begins=begins, limit=5) if begins else []  # every id begins with the empty text
     if not runs:
         raise RunNotFound("flow", run_id, "List them: headrace flow-run ls")
     if len(runs) > 1:

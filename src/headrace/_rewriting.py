@@ -7,7 +7,7 @@ Reads and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from headrace._engine.step_names import Recorded, called, transitions
 from headrace._model.events import ENDED, Stamp, Transition, history
@@ -16,7 +16,7 @@ from headrace._model.records import FlowRun, StoredResult, TaskRun, nanoseconds,
 from headrace._model.steps import IN_ROW
 from headrace._ports import Row
 from headrace._stores.rows import FLOW_COLUMNS, TASK_COLUMNS
-from headrace.errors import StepNotFound
+from headrace.errors import StepNotFound, wrong_type
 
 BY_HAND: Final = "Retried by hand"  # what is said of a run that is
 ANEW: Final = f"{BY_HAND}, as a whole"
@@ -37,8 +37,11 @@ def step_called(asked: str, run_id: str, steps: Collection[Recorded]) -> Recorde
     Else the first to begin of those that are calls of the function of that name.
 
     Raises:
+        OptionTypeError: It is no text.
         StepNotFound: There is none.
     """
+    if not isinstance(cast("object", asked), str):
+        raise wrong_type("a flow run", "The step", "a text, its id or name", asked)
     ranks = [(rank, began(one), one.id, one) for one in steps if (rank := fitting(one, asked)) is not None]
     if not ranks:
         names = [name for one in steps for name in (called(one), one.name)]

@@ -26,7 +26,7 @@ from headrace.errors import (
 from headrace.testing import crash_at_every_commit, replay, virtual_time
 from tests.spec.durable_crashes import STORES, World, doubling
 from tests.spec.durable_crashes import resume as resumed
-from tests.spec.forms import Form, call
+from tests.spec.forms import Form, Record, call
 from tests.spec.pausing import People, pause, resume, stop, waiting
 from tests.spec.sending import me
 
@@ -277,7 +277,7 @@ def test_in_a_race_a_subflow_pauses_and_a_branch_is_told_so(record: Record) -> N
 
     @flow(durable=True)
     async def races() -> int:
-        with pytest.raises(PauseContextError, match="this is a branch of a race. Race a subflow that pauses."):
+        with pytest.raises(PauseContextError, match=r"this is a branch of a race\. Race a subflow that pauses\."):
             await aio.race(aio.sleep(60), aio.pause_flow_run(int))
         return (await aio.race(aio.sleep(60), part())).value or 0
 

@@ -10,8 +10,8 @@ import pytest
 
 import headrace
 from headrace import aio, durable, runs, signals
-from headrace.durable import NotRetryable, RunHeld
-from headrace.errors import CrashLoop
+from headrace.durable import NotRetryable, RunHeld, StepNotFound
+from headrace.errors import CrashLoop, OptionTypeError, RunNotFound
 from headrace.errors.signals import SignalTimeout
 from headrace.states import Cancelled
 from tests.spec.durable_crashes import STORES, World, doubling, path, resume
@@ -366,3 +366,45 @@ def test_a_failed_run_that_is_to_be_resumed_says_how_to_retry_it(world: World) -
 
     with world.runtime(), pytest.raises(durable.NotResumable, match=f"Retry it: headrace flow-run retry {run_id[:8]}"):
         resume(form, run_id)
+
+
+@pytest.mark.parametrize("asked", ["", " ", 5, None])
+def test_what_is_no_id_is_no_id_of_any_run(world: World, asked: Any) -> None:
+    form = Form("sync")
+    broken = Broken(world, form)
+
+    @form.flow(durable=True)
+    async def orders() -> int:
+        return int(await call(broken.task, 1))
+
+    run_id = fails(world, form, orders)
+    wrong = RunNotFound if isinstance(asked, str) else OptionTypeError
+
+    with world.runtime():
+        for tries in (durable.resume, durable.retry, durable.fork):
+            with pytest.raises(wrong):
+                tries(asked)
+        with pytest.raises(wrong):
+            durable.set_result(asked, "ship", 1)
+        assert [run.id for run in world.roots()] == [run_id]
+    assert world.seen() == ["ship 1"]
+
+
+@pytest.mark.parametrize("asked", ["", 5])
+def test_what_is_no_step_is_no_step_of_any_run(world: World, asked: Any) -> None:
+    form = Form("sync")
+    broken = Broken(world, form)
+
+    @form.flow(durable=True)
+    async def orders() -> int:
+        return int(await call(broken.task, 1))
+
+    run_id = fails(world, form, orders)
+    wrong = StepNotFound if isinstance(asked, str) else OptionTypeError
+
+    with world.runtime():
+        with pytest.raises(wrong):
+            durable.fork(run_id, from_task=asked)
+        with pytest.raises(wrong):
+            durable.set_result(run_id, asked, 1)
+        assert [run.id for run in world.roots()] == [run_id]

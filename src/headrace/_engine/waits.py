@@ -55,7 +55,7 @@ async def waited(
     run = current_run.get()
     past: Any = None if run is None else run.scope.past
     if run is None or past is None:
-        while await shut(host, gate, until, math.inf if until is None else SLICE):
+        while await shut(host, gate, until, SLICE if host.clock.settable and until is not None else math.inf):
             pass
         return gate.opened
     if past.dry and (until is None or until > host.clock.now()):
@@ -67,7 +67,7 @@ async def waited(
     try:
         while await shut(host, gate, until, pause):
             strands.look(run, at_once=at_once)
-            pause = SLICE
+            pause = SLICE if host.clock.settable else 2 * max(pause, SLICE)  # days of virtual time in a few turns
     finally:
         strands.go_on(strand)
     strands.refuse()

@@ -12,6 +12,8 @@ from headrace._ports import Clock, Lock
 class RealClock:
     """Time as it passes."""
 
+    settable = True
+
     def __init__(self) -> None:
         self.now: Callable[[], int] = time.time_ns
 
@@ -62,6 +64,7 @@ class Wall:
     def hang(self, clock: Clock) -> None:
         """Read time from *clock* from now on, in every thread."""
         self.clock = clock
+        self.settable = clock.settable
         self.now = clock.now
         self.sleep = clock.sleep
         self.started = clock.started

@@ -88,9 +88,15 @@ class Lock(Protocol):
 
 
 class Clock(Protocol):
-    """Where time comes from. `now` is called twice a task: let it be a builtin where it can."""
+    """
+    Where time comes from. `now` is called twice a task: let it be a builtin where it can.
+
+    Attributes:
+        settable: Whether somebody may set it, or the machine sleep, while one waits for a moment.
+    """
 
     now: Callable[[], int]
+    settable: bool
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for *seconds*."""

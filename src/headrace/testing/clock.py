@@ -68,6 +68,8 @@ class Waiting:
 class VirtualClock:
     """A clock for hosts and loops, as `headrace._ports.Clock` asks; used from any thread."""
 
+    settable = False
+
     def __init__(self, start: int) -> None:
         self.now: Callable[[], int] = self.read
         self.start = start

@@ -134,11 +134,6 @@ class Census:
         taken = any(where is queue and not item.running() and not item.done() for item, where in self.items)
         return Grade.AT_WORK if taken else Grade.WAITS
 
-    def in_our_pool(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
-        """Judge a worker of ours between two bodies: who hands it one takes it out of the idle ones first."""
-        worker = frame.f_locals["self"]
-        return Grade.WAITS if worker in worker.pool.idle else Grade.AT_WORK
-
     def in_real_loop(self, _thread: threading.Thread, frame: FrameType, _present: set[threading.Thread]) -> Grade:
         """Judge a thread whose event loop is not ours to move, the back office's among them."""
         seen = frame.f_locals
@@ -154,7 +149,6 @@ WAITS: Final[dict[tuple[str, str], Wait]] = {
     ("threading", "Thread.join"): Census.in_join,
     ("threading", "Thread._wait_for_tstate_lock"): Census.in_join,
     ("concurrent.futures.thread", "_worker"): Census.in_pool,
-    ("headrace._runners.pool", "Worker.work"): Census.in_our_pool,
     ("socket", "socket.accept"): Census.serving,
 }
 SELECTORS: Final = frozenset({"selectors", "headrace._loops"})
