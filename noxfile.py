@@ -88,6 +88,12 @@ def version_of(python: Path) -> str | None:
 
 
 PYTHONS = interpreters()
+# What takes long and asks of the databases and of us, not of the interpreter. Signals and workers are not among it.
+KILL_LOOPS = sorted(
+    str(path.relative_to(HERE))
+    for path in (HERE / "tests" / "chaos").glob("test_*.py")
+    if path.name not in {"test_signals.py", "test_workers.py"}
+)
 
 
 @check()
@@ -118,15 +124,18 @@ def types(session: nox.Session) -> None:
 @check()
 @nox.parametrize("python", [nox.param(path, id=version) for version, path in PYTHONS.items()])
 def tests(session: nox.Session) -> None:
-    """The suite, once for every CPython >= 3.11 on this machine. Arguments after -- go to pytest."""
+    """The suite, for every CPython >= 3.11 found here; kill loops for the first. Arguments after -- go to pytest."""
     wanted = [f"3.{minor}" for minor in range(OLDEST, NEWEST + 1)]
     missing = [version for version in wanted if version not in PYTHONS]
     session.log(f"found: {', '.join(f'CPython {version} ({path})' for version, path in PYTHONS.items())}")
     if missing:
         session.warn(f"NOT TESTED, not on this machine: CPython {', '.join(missing)}")
     install(session, "test")
-    elsewhere = ("--ignore=tests/budget", "--ignore=tests/docs")
-    session.run("pytest", *elsewhere, *(session.posargs or ("-n", "2")))
+    elsewhere = ["--ignore=tests/budget", "--ignore=tests/docs"]
+    if session.python != next(iter(PYTHONS.values())) and not session.posargs:
+        elsewhere += [f"--ignore={path}" for path in ("tests/sim", *KILL_LOOPS)]
+        session.log("left to the first CPython: processes that are killed over and over, and drawn histories")
+    session.run("pytest", *elsewhere, *(session.posargs or ("-n", "2", "--durations=25")))
 
 
 @check()
