@@ -104,7 +104,7 @@ class Past:
         self.lost: Exception | None = None
         self.problem: Exception | None = None
         self.draws: object | None = None
-        self.turn: object = self
+        self.turn: object = None
         self.strands = Strands(root_id)
         self.taken = self.begun = self.over = self.dry = self.leaves = False
         self.doom: Exception | None = None

@@ -57,7 +57,7 @@ def refuse_no_type(kind: Any, name: str) -> None:
     """
     if kind is None or isinstance(kind, type) or typing.get_origin(kind) is not None:
         return
-    maker = type(kind)
+    maker: Any = kind.__class__
     if maker.__module__ in TYPING:
         return
     step = f"the class, {maker.__name__}"
