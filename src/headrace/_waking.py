@@ -18,9 +18,10 @@ from typing import Any, Final
 from headrace import _runtime
 from headrace._engine.life import drive
 from headrace._engine.past import Past
-from headrace._engine.promises import Gate
+from headrace._engine.promises import Gate, Promise
 from headrace._homes import quietly
 from headrace._kept import with_results
+from headrace._model.events import SUSPENDED
 from headrace._model.records import FlowRun, Owned, Suspension, nanoseconds
 from headrace._model.states import State, StateType
 from headrace._ports import Batch, Host, Store
@@ -83,7 +84,7 @@ class Waker:
         journal = self.opening.journal
         for promise in journal.held() if journal.waking is None else ():
             if not promise.opened and promise.call is None:
-                promise.settle(None, promise.stamped(State(StateType.PAUSED, "Suspended", message=LEFT)), journal.now())
+                self.settle(promise, *SUSPENDED, message=LEFT)
 
     # -- at work --------------------------------------------------------------------------------------------------
 
@@ -175,16 +176,20 @@ class Waker:
         journal = self.opening.journal
         for promise in [one for one in journal.held() if one.awaited]:
             runs = await store.flow_runs(begins=promise.run_id, limit=1)
-            if not runs and promise.call is None:
+            if promise.call is not None:
+                continue  # it goes on here by now
+            if not runs:
                 gone = RunNotFound("flow", promise.run_id, "It was deleted while it was unloaded.")
-                promise.settle(
-                    None, promise.stamped(State(StateType.CRASHED, message=str(gone), data=gone)), journal.now()
-                )
+                self.settle(promise, StateType.CRASHED, message=str(gone), data=gone)
             for run in runs:
-                if run.state.is_final() and not run.state.is_crashed() and promise.call is None:
+                if run.state.is_final() and not run.state.is_crashed():
                     (ended,) = with_results([run], store, journal.ledger.vault)
                     at = journal.now() if run.end_time is None else nanoseconds(run.end_time)
                     promise.settle(None, ended.state, at)
+
+    def settle(self, promise: Promise, *args: Any, **kwargs: Any) -> None:
+        """Have those hear who wait for the *promise* that its run came to the state that the rest makes."""
+        promise.settle(None, promise.stamped(State(*args, **kwargs)), self.opening.journal.now())
 
 
 async def given_back(past: Past, store: Store) -> None:

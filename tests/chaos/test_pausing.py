@@ -6,44 +6,27 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import headrace
 from headrace import runs
 from headrace.errors import NoDatabaseYet, NotPausedError
+from tests.chaos.databases import SHARED, Start, programs_of
 from tests.chaos.processes import Child, until
-from tests.spec.keeping import runtime_at
 from tests.spec.pausing import pause_of, waiting
 
 KILLS = 60 if os.environ.get("CHAOS") == "long" else 3
 SEED = int(os.environ.get("CHAOS_SEED", "20240229"))
-Start = Callable[..., Child]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=SHARED)
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    """Give what starts the program on one database, which the test's own runtime is on, too."""
-    home, more = tmp_path / "home", dict[str, Any]()
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql")
-        more["HEADRACE_DATABASE_URL"] = server.url(server.database())
-    begun: list[Child] = []
-
-    def child(program: str, *args: object) -> Child:
-        begun.append(Child("tests.chaos.pausing", program, *args, home=home, **more))
-        return begun[-1]
-
-    home.mkdir()
-    with runtime_at(home, url=more.get("HEADRACE_DATABASE_URL"), progress=False):
-        yield child
-    for one in begun:
-        one.process.kill()
-        one.process.wait()
+    with programs_of("tests.chaos.pausing", request, tmp_path / "home") as start:
+        yield start
 
 
 def answered(given: int) -> bool:

@@ -7,7 +7,7 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,17 @@ import pytest
 
 from headrace import runs, signals
 from headrace.errors import NoDatabaseYet
-from tests.chaos.processes import Child, until
-from tests.spec.keeping import runtime_at
+from tests.chaos.databases import SHARED, Start, programs_of
+from tests.chaos.processes import until
 
 KILLS = 60 if os.environ.get("CHAOS") == "long" else 8
 SEED = int(os.environ.get("CHAOS_SEED", "20240229"))
-Start = Callable[..., Child]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=SHARED)
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    """Give what starts a program on one database, which the test's own runtime is on, too."""
-    home, more = tmp_path / "home", dict[str, Any]()
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql")
-        more["HEADRACE_DATABASE_URL"] = server.url(server.database())
-    begun: list[Child] = []
-
-    def child(program: str, *args: object) -> Child:
-        begun.append(Child("tests.chaos.receiving", program, *args, home=home, **more))
-        return begun[-1]
-
-    home.mkdir()
-    with runtime_at(home, url=more.get("HEADRACE_DATABASE_URL"), progress=False):
-        yield child
-    for one in begun:
-        one.process.kill()
-        one.process.wait()
+    with programs_of("tests.chaos.receiving", request, tmp_path / "home") as start:
+        yield start
 
 
 def begun() -> Any:

@@ -7,21 +7,19 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from headrace import runs, signals
 from headrace.errors import NoDatabaseYet
-from tests.chaos.processes import Child, until
-from tests.spec.keeping import runtime_at
+from tests.chaos.databases import SHARED, Start, programs_of
+from tests.chaos.processes import until
 
 LONG = os.environ.get("CHAOS") == "long"
 KILLS, FLOWS = (60, 100) if LONG else (5, 12)
 SEED = int(os.environ.get("CHAOS_SEED", "20240229"))
-Start = Callable[..., Child]
 
 
 @pytest.fixture
@@ -29,25 +27,10 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=SHARED)
 def start(request: pytest.FixtureRequest, home: Path) -> Iterator[Start]:
-    """Give what starts a worker on one database, which the test's own runtime is on, too."""
-    more = dict[str, Any](HEADRACE_UNLOAD_AFTER="0")
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql")
-        more["HEADRACE_DATABASE_URL"] = server.url(server.database())
-    begun: list[Child] = []
-
-    def child(*args: object) -> Child:
-        begun.append(Child("tests.chaos.sleeping", *map(str, args), home=home, **more))
-        return begun[-1]
-
-    home.mkdir()
-    with runtime_at(home, url=more.get("HEADRACE_DATABASE_URL"), progress=False):
-        yield child
-    for one in begun:
-        one.process.kill()
-        one.process.wait()
+    with programs_of("tests.chaos.sleeping", request, home, HEADRACE_UNLOAD_AFTER="0") as start:
+        yield start
 
 
 def states() -> Counter[str]:

@@ -23,7 +23,7 @@ from headrace.cli.fork import fork
 from headrace.cli.kept import kept_of, lying_beside, result_words
 from headrace.cli.lines import line_texts, names_of
 from headrace.cli.objects import flow_object, line_object, task_object
-from headrace.cli.output import Cell, Output, Page, facts, output_option, page, say, show_json, table
+from headrace.cli.output import Cell, Output, Page, calls_option, facts, output_option, page, say, show_json, table
 from headrace.cli.reading import find_flow_run, is_dead, is_suspended, resumable, store_of_settings, wait_for
 from headrace.cli.replay_check import replay_check
 from headrace.cli.resume import resume
@@ -153,14 +153,7 @@ def listed(on: Page, runs: list[FlowRun]) -> list[str]:
 
 @flow_run.command(epilog="Example: headrace flow-run inspect last")
 @click.argument("run_id", metavar="ID")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=LIMIT,
-    show_default=True,
-    help="Calls shown of a flow run; of more, the first, the unfinished, the failed and the slowest.",
-)
+@calls_option(LIMIT)
 @output_option
 def inspect(run_id: str, limit: int, output: Output) -> None:
     """Show a flow run and what it called, each with its time: waiting, running, retrying. JSON has all task runs."""

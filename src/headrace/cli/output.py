@@ -29,6 +29,19 @@ output_option: Final[Callable[[Callable[..., Any]], Callable[..., Any]]] = click
     help="text for people, json for programs.",
 )
 
+
+def calls_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the option that says how many of a flow run's calls are shown, *default* where nobody says."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=default,
+        show_default=True,
+        help="Calls shown of a flow run; of more, the first, the unfinished, the failed and the slowest.",
+    )
+
+
 STYLES: Final = {
     "bold": "\x1b[1m",
     "dim": "\x1b[2m",

@@ -19,7 +19,7 @@ from headrace._model.states import State, StateType
 from headrace._ports import Store
 from headrace.cli.calls import UNSUCCESSFUL, AnyRun, Call, calls_of
 from headrace.cli.objects import transitions
-from headrace.cli.output import Output, Page, output_option, page, say
+from headrace.cli.output import Output, Page, calls_option, output_option, page, say
 from headrace.cli.reading import find_flow_run, is_dead, store_of_settings, wait_for
 from headrace.cli.trees import naming, tree
 from headrace.cli.wording import sign_of, style_of
@@ -42,14 +42,7 @@ CLEAR: Final = "\r\x1b[J"  # from the cursor to the end of the screen
     show_default=True,
     help="Time between two looks.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=LIMIT,
-    show_default=True,
-    help="Calls shown of a flow run; of more, the first, the unfinished, the failed and the slowest.",
-)
+@calls_option(LIMIT)
 @output_option
 def watch(run_id: str, every: float, limit: int, output: Output) -> None:
     """
